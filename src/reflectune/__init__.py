@@ -1,0 +1,1 @@
+"""Recycle instruction data by reflection."""

@@ -1,0 +1,42 @@
+"""Oracles: models that are asked for critiques and rewrites."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reflectune.records import Reply, Request, Sampling
+
+__all__ = ["Oracle"]
+
+
+class Oracle(Protocol):
+    """A model that answers requests.
+
+    Attributes:
+        name: The model and where it is, such as `gpt-4o-mini@https://api.openai.com/v1`; part of every request's key.
+        concurrency: How many requests it can usefully have in flight; `None` where the caller chooses.
+        sampling: How it draws tokens unless told otherwise.
+        text_limit: The most characters that a string in a JSON reply may have; `None` for no limit. A small model needs
+            one so that it cannot run on for ever inside a string.
+        dialogue: Whether it is better asked one field per turn than for one large JSON value.
+    """
+
+    name: str
+    concurrency: int | None
+    sampling: Sampling
+    text_limit: int | None
+    dialogue: bool
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            OracleBusy: The oracle cannot answer now but may later.
+            RequestRefused: It will never answer this request.
+            OracleError: It cannot be used at all.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free what the oracle holds."""
+        ...

@@ -1,0 +1,272 @@
+"""The words of the program.
+
+What is written to disk or read from it is a frozen pydantic model that forbids unknown keys; what lives in memory only is
+a frozen, slotted dataclass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["system", "user", "assistant", "tool"]
+VersionName = Literal["original", "Q", "A", "QA"]
+"""original; Q: new instruction and its answer; A: old instruction, better answer; QA: both."""
+Reflection = Literal["instruction", "response"]
+
+
+def digest(value: object) -> str:
+    """A short, stable name for a JSON-like value: 32 hex digits of BLAKE2b."""
+    packed = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(packed, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An instruction-response pair with what surrounds it.
+
+    Attributes:
+        id: Stable across runs: the row's own, else a hash of its content.
+        instruction: What is asked.
+        response: The answer that the data set holds.
+        input: The material that the instruction works on; empty where there is none.
+        system: The system prompt of the row.
+        history: Earlier turns of the conversation, oldest first; only the last exchange is recycled.
+    """
+
+    id: str
+    instruction: str
+    response: str
+    input: str = ""
+    system: str = ""
+    history: tuple[Message, ...] = ()
+
+    @property
+    def question(self) -> str:
+        """The instruction with its input, as one text."""
+        return f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
+
+    def content_hash(self) -> str:
+        """A hash of everything but the id."""
+        turns = [[turn.role, turn.content] for turn in self.history]
+        return digest([self.instruction, self.response, self.input, self.system, turns])
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an oracle draws its tokens. `None` leaves the choice to the oracle."""
+
+    temperature: float | None = 0.0
+    top_p: float | None = 1.0
+    max_tokens: int = 2048
+    repetition_penalty: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON schema that a reply must satisfy, with the name that endpoints ask for."""
+
+    name: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an oracle.
+
+    Attributes:
+        messages: The conversation, oldest turn first.
+        sampling: How tokens are drawn.
+        schema: The JSON schema of the reply; `None` for free text.
+        sample: Which of several draws of the same request this is.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    schema: Schema | None = None
+    sample: int = 0
+
+    def key(self, oracle: str) -> str:
+        """The request's identity: equal keys are asked once.
+
+        Args:
+            oracle: The oracle's name, which holds its model and its address.
+        """
+        return digest([oracle, self.messages, self.sampling, self.schema, self.sample])
+
+
+class Record(BaseModel):
+    """The base of everything that is written down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reply(Record):
+    """What an oracle said.
+
+    Attributes:
+        text: The reply itself, without any reasoning.
+        reasoning: What a reasoning model thought before it; never parsed as the reply.
+        finish_reason: `stop`, `length`, `content_filter`, or whatever else the endpoint says.
+        prompt_tokens: Tokens of the request, as the oracle counts them.
+        completion_tokens: Tokens of the reply, reasoning included.
+        cached_tokens: The part of `prompt_tokens` that came from the oracle's prefix cache.
+        rejected: Why this reply was not accepted; `None` where it was.
+    """
+
+    text: str
+    reasoning: str | None = None
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    rejected: str | None = None
+
+
+class Failure(Record):
+    """A record that did not come through, and why.
+
+    Attributes:
+        id: The row's id.
+        stage: What was being done: `read`, `instruction`, `response`, ...
+        reason: A short name that can be counted, such as `copy` or `context-overflow`.
+        detail: One sentence for a person.
+        raw: What the oracle replied last, or the row as it was read.
+    """
+
+    id: str
+    stage: str
+    reason: str
+    detail: str = ""
+    raw: str | None = None
+
+
+class Remark(Record):
+    """What the oracle says of one criterion.
+
+    Attributes:
+        subject: What is judged: the instruction or the response.
+        criterion: The criterion's name, such as `helpfulness`.
+        remark: A short critique.
+        score: From 1 (poor) to 10 (excellent).
+    """
+
+    subject: Reflection
+    criterion: str
+    remark: str
+    score: int = Field(ge=1, le=10)
+
+
+class Ballot(Record):
+    """The oracle's choice between several rewrites of the same text.
+
+    Attributes:
+        candidates: The rewrites, in the order in which they were shown.
+        choice: The index of the one that was kept.
+        reason: Why, in the oracle's words.
+    """
+
+    candidates: tuple[Version, ...]
+    choice: int
+    reason: str
+
+
+class Version(Record):
+    """One form of a row: an instruction and its response.
+
+    Attributes:
+        instruction: The instruction. A new one stands alone, with the input merged into it.
+        response: The response.
+        input: The input that the instruction works on, where it was kept apart.
+    """
+
+    instruction: str
+    response: str
+    input: str = ""
+
+
+class Rewrite(Record):
+    """One reflection on a row: the critique, then what came of it.
+
+    Attributes:
+        kind: Which reflection this is.
+        remarks: The critique, criterion by criterion.
+        link: How the weak instruction led to the weak response; instruction reflection only.
+        version: The instruction and response after it.
+        attempts: How many replies it took; more than one where earlier ones were rejected.
+        ballot: The choice between candidates, where more than one was asked for.
+    """
+
+    kind: Reflection
+    remarks: tuple[Remark, ...]
+    version: Version
+    link: str = ""
+    attempts: int = 1
+    ballot: Ballot | None = None
+
+
+class Recycled(Record):
+    """What became of one example.
+
+    Attributes:
+        id: The example's id.
+        language: The language that its prompts were in: `en` or `zh`.
+        versions: Every version that came through, the original among them.
+        rewrites: The reflections that came through, in order.
+        failure: Why the row is not rewritten; `None` where it is.
+    """
+
+    id: str
+    language: str
+    versions: dict[VersionName, Version]
+    rewrites: tuple[Rewrite, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether every reflection that was asked for succeeded."""
+        return self.failure is None
+
+    @property
+    def best(self) -> Version:
+        """The version that went through the most reflections."""
+        names: tuple[VersionName, ...] = ("QA", "Q", "A", "original")
+        return next(self.versions[name] for name in names if name in self.versions)
+
+
+class Store(Protocol):
+    """What remembers the replies of an oracle and the results of a stage.
+
+    `runs.py` keeps them in SQLite, `testing.py` in memory. The `keep_` methods return once the value is durable.
+    """
+
+    def reply(self, key: str) -> Reply | None:
+        """The reply kept under this key, a rejected one included; `None` where there is none."""
+        ...
+
+    async def keep_reply(self, key: str, request: Request, oracle: str, reply: Reply) -> None:
+        """Keep a reply, with the request that it answers and the oracle that gave it."""
+        ...
+
+    def result(self, stage: str, row: str, fingerprint: str) -> bytes | None:
+        """The JSON of a row's result, if it was made under the same fingerprint."""
+        ...
+
+    async def keep_result(
+        self, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None
+    ) -> None:
+        """Keep a row's result as JSON, with the reason of its failure where it failed."""
+        ...
