@@ -76,9 +76,7 @@ class OracleBusy(OracleError):  # noqa: N818 - a state that passes
         mend: What the reader can do about it.
     """
 
-    def __init__(
-        self, what: str, *, reason: str, retry_after: float | None = None, mend: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, reason: str, retry_after: float | None = None, mend: str = "") -> None:
         super().__init__(what, mend=mend)
         self.reason = reason
         self.retry_after = retry_after

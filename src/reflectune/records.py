@@ -58,6 +58,11 @@ class Example:
         """The instruction with its input, as one text."""
         return f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
 
+    @property
+    def version(self) -> Version:
+        """The pair as it stands in the data set: the version called original."""
+        return Version(instruction=self.instruction, input=self.input, response=self.response)
+
     def content_hash(self) -> str:
         """A hash of everything but the id."""
         turns = [[turn.role, turn.content] for turn in self.history]
@@ -226,6 +231,7 @@ class Recycled(Record):
         language: The language that its prompts were in: `en` or `zh`.
         versions: Every version that came through, the original among them.
         rewrites: The reflections that came through, in order.
+        after: A critique of the last version, where one was asked for.
         failure: Why the row is not rewritten; `None` where it is.
     """
 
@@ -233,6 +239,7 @@ class Recycled(Record):
     language: str
     versions: dict[VersionName, Version]
     rewrites: tuple[Rewrite, ...] = ()
+    after: tuple[Remark, ...] = ()
     failure: Failure | None = None
 
     @property
@@ -265,8 +272,6 @@ class Store(Protocol):
         """The JSON of a row's result, if it was made under the same fingerprint."""
         ...
 
-    async def keep_result(
-        self, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None
-    ) -> None:
+    async def keep_result(self, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None) -> None:
         """Keep a row's result as JSON, with the reason of its failure where it failed."""
         ...

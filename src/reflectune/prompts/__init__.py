@@ -1,0 +1,104 @@
+"""The prompts: one text file per prompt and language, and the few lines that load and render them.
+
+A prompt holds `{{name}}` placeholders, which are replaced in one pass: text that is put in is never looked at again, so a
+row that holds braces of its own comes through as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from reflectune.errors import SettingsError
+from reflectune.records import digest
+
+Language = Literal["en", "zh"]
+
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_SUFFIXES = (".txt", ".yaml")
+
+
+@cache
+def _shipped() -> dict[str, str]:
+    """Every prompt that comes with the package, by its path such as `en/retry.txt`."""
+    root = files(__name__)
+    return {
+        f"{language}/{entry.name}": entry.read_text(encoding="utf-8")
+        for language in ("en", "zh")
+        for entry in sorted((root / language).iterdir(), key=lambda item: item.name)
+        if entry.name.endswith(_SUFFIXES)
+    }
+
+
+class Prompts:
+    """The prompts that a stage renders.
+
+    Args:
+        folder: Files that replace shipped ones, laid out as the shipped ones are: `en/retry.txt`, `zh/retry.txt`.
+
+    Raises:
+        SettingsError: The folder is missing, or holds a file that replaces nothing.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._texts = dict(_shipped())
+        if folder is not None:
+            self._texts |= _replacements(folder)
+
+    def text(self, language: Language, name: str) -> str:
+        """A prompt as it stands in its file, without its last newline."""
+        return self._texts[f"{language}/{name}"].rstrip("\n")
+
+    def render(self, language: Language, name: str, **values: str) -> str:
+        """A prompt with its placeholders replaced.
+
+        Raises:
+            SettingsError: The prompt names a placeholder that has no value, or lacks one that has.
+        """
+        text = self.text(language, name)
+        wanted = set(_PLACEHOLDER.findall(text))
+        if wanted != values.keys():
+            raise SettingsError(
+                f"The prompt {language}/{name} has the placeholders {_listed(wanted)}; it needs {_listed(values.keys())}.",
+                mend="Write each of them once or more, as {{name}}, and no others.",
+            )
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+
+    def reason(self, language: Language, name: str) -> str:
+        """What an oracle is told when its reply is rejected for a reason; a bare name where nothing is written for it."""
+        reasons = yaml.safe_load(self.text(language, "reasons.yaml"))
+        return str(reasons.get(name, f"{name}.")).strip()
+
+    def hash(self, *prefixes: str) -> str:
+        """A hash of the prompts whose file name starts with one of the prefixes, in every language."""
+        return digest({path: text for path, text in self._texts.items() if path.split("/")[1].startswith(prefixes)})
+
+
+def _replacements(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        raise SettingsError(f"There is no prompt folder {folder}.", mend="Name a folder that holds en/ or zh/.")
+    found = {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in _SUFFIXES
+    }
+    for path in found:
+        if path not in _shipped():
+            near = difflib.get_close_matches(path, _shipped(), 1)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise SettingsError(
+                f"{folder / path} replaces no prompt.",
+                mend=f"{hint}The prompts are: {', '.join(sorted(_shipped()))}.",
+            )
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

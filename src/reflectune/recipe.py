@@ -1,0 +1,178 @@
+"""Recipes: what a run was asked to do, one small frozen model per stage.
+
+The flags of a command are the fields of its stage's model. A recipe is saved as YAML in the run's folder, so that the run
+can be looked at, repeated and resumed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reflectune.errors import SettingsError
+from reflectune.records import Reflection, Sampling
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecycleSettings(Settings):
+    """How rows are recycled.
+
+    Attributes:
+        reflect: Which reflections to make.
+        ask: How to ask: one JSON value, or one field per turn; by default what suits the oracle.
+        candidates: How many rewrites to ask for at each reflection; the oracle chooses the best of more than one.
+        lang: The language of the prompts; by default each row's own.
+        score_after: Whether to ask for a critique of the last version too, to compare its scores with the first.
+        retries: How often an oracle is asked again, with the reason, after a reply that is not accepted.
+        prompts: A folder of prompt files that replace the shipped ones.
+        temperature: Sampling temperature; by default the oracle's, or 0.8 where there are several candidates.
+        top_p: Nucleus sampling; by default the oracle's.
+        max_tokens: The most tokens of a reply; by default the oracle's.
+        seed: Seed of the sampling, where the oracle takes one.
+    """
+
+    reflect: Literal["instruction", "response", "both"] = "both"
+    ask: Literal["structured", "dialogue"] | None = None
+    candidates: int = Field(default=1, ge=1, le=16)
+    lang: Literal["en", "zh"] | None = None
+    score_after: bool = False
+    retries: int = Field(default=2, ge=0, le=2)
+    prompts: Path | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=16)
+    seed: int | None = None
+
+    @property
+    def reflections(self) -> tuple[Reflection, ...]:
+        """The reflections to make, in order."""
+        return ("instruction", "response") if self.reflect == "both" else (self.reflect,)
+
+    def sampling(self, default: Sampling) -> Sampling:
+        """How to draw tokens: what these settings say, and the oracle's default where they are silent."""
+        several = 0.8 if self.candidates > 1 and not default.temperature else default.temperature
+        return Sampling(
+            temperature=several if self.temperature is None else self.temperature,
+            top_p=default.top_p if self.top_p is None else self.top_p,
+            max_tokens=self.max_tokens or default.max_tokens,
+            repetition_penalty=default.repetition_penalty,
+            seed=default.seed if self.seed is None else self.seed,
+        )
+
+
+class Recipe(Settings):
+    """What a run does, as its `recipe.yaml` says.
+
+    Attributes:
+        data: The file or hub data set that is read.
+        map: Which of its columns hold what, where that was stated.
+        limit: How many of its rows are taken; by default all.
+        oracle: The model that is asked.
+        base_url: Where an endpoint's model is served.
+        key_env: The environment variable that holds the endpoint's key.
+        max_concurrency: The most requests in flight.
+        timeout: Seconds until a request is given up and tried again.
+        max_failed: The share of rows that may fail before the command says so by its exit code.
+        fill: What stands in the output for a row that failed: nothing, or the original marked as such.
+        output: A further file that the data is written to, its container told by its suffix.
+        to: The shape of the data that is written; by default the input's own columns.
+        recycle: How rows are recycled.
+    """
+
+    data: str
+    map: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    oracle: str = "local"
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    max_concurrency: int = Field(default=32, ge=1)
+    timeout: float = Field(default=600.0, gt=0)
+    max_failed: float = Field(default=0.05, ge=0, le=1)
+    fill: Literal["none", "original"] = "none"
+    output: Path | None = None
+    to: Literal["alpaca", "sharegpt", "messages", "prompt-completion"] | None = None
+    recycle: RecycleSettings = RecycleSettings()
+
+    @classmethod
+    def made_of(cls, values: dict[str, Any], *, source: str) -> Self:
+        """A recipe of plain values.
+
+        Args:
+            values: The fields; those of a stage in a mapping of their own.
+            source: Where they come from, for the error.
+
+        Raises:
+            SettingsError: A key is unknown, or a value does not fit.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _explained(error, source) from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a recipe file.
+
+        Raises:
+            SettingsError: It is missing, is no YAML mapping, or does not fit.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(f"There is no recipe {path}.", mend="Check the path.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not YAML: {error}", mend="Mend the file.") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path} holds no settings.", mend="Write `key: value` lines.")
+        return cls.made_of(values, source=str(path))
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML, leaving out what is not set."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings with `key=value` assignments laid over them; dots lead into a stage, values are YAML.
+
+    Raises:
+        SettingsError: An assignment has no `=`, or its value is not YAML.
+    """
+    merged = dict(values)
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name.strip():
+            raise SettingsError(f"--set {assignment} assigns nothing.", mend="Write --set key=value.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"--set {assignment}: the value is not YAML.", mend="Quote it.") from error
+        stage, dot, key = name.strip().rpartition(".")
+        if dot:
+            inner = merged.get(stage, {})
+            merged[stage] = {**inner, key: value} if isinstance(inner, dict) else {key: value}
+        else:
+            merged[key] = value
+    return merged
+
+
+def _explained(error: ValidationError, source: str) -> SettingsError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return SettingsError(f"{source}: {path} does not fit: {first['msg']}.", mend="See the command's --help.")
+    known = RecycleSettings.model_fields if path.startswith("recycle.") else Recipe.model_fields
+    name = str(first["loc"][-1])
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(known)}."
+    return SettingsError(f"{source}: there is no setting {path}.", mend=hint)

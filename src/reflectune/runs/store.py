@@ -1,0 +1,168 @@
+"""What an oracle said and what a stage made of it, kept in SQLite.
+
+The database is in WAL mode with `synchronous=NORMAL`: what was committed survives the death of the process at any moment.
+After a power cut the last few commits may be missing, and the database is whole. Commits are grouped: everything that lands
+within two milliseconds goes to the disk together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from reflectune.errors import RunError
+from reflectune.records import Message, Reply, Request
+
+_GROUP_SECONDS = 0.002
+_SHORT_TEXT = 200
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    content TEXT NOT NULL,
+    example BLOB,
+    raw BLOB NOT NULL,
+    failure BLOB
+);
+CREATE TABLE IF NOT EXISTS results (
+    stage TEXT NOT NULL,
+    id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    failed TEXT,
+    body BLOB NOT NULL,
+    PRIMARY KEY (stage, id)
+);
+CREATE TABLE IF NOT EXISTS texts (hash BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replies (
+    number INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    oracle TEXT NOT NULL,
+    messages BLOB NOT NULL,
+    text TEXT NOT NULL,
+    reasoning TEXT,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    rejected TEXT,
+    retired INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX IF NOT EXISTS live_replies ON replies (key) WHERE retired = 0;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a run's database, making its tables where they are missing.
+
+    Raises:
+        RunError: The file cannot be written, or is not a database of ours.
+    """
+    try:
+        database = sqlite3.connect(path)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        raise RunError(
+            f"Cannot open {path}: {error}.",
+            mend="Check that the folder can be written, or name another one with --run.",
+        ) from error
+    return database
+
+
+class SqliteStore:
+    """The `Store` that a run keeps its replies and results in.
+
+    Args:
+        database: A connection made by `connect`.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._queue: list[tuple[str, tuple[Any, ...]]] = []
+        self._committed: asyncio.Future[None] | None = None
+        self._known_texts: set[bytes] = set()
+
+    def reply(self, key: str) -> Reply | None:
+        """The reply kept under this key, a rejected one included; `None` where there is none."""
+        row = self._database.execute(
+            "SELECT text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens, rejected"
+            " FROM replies WHERE key = ? AND retired = 0",
+            (key,),
+        ).fetchone()
+        if row is None:
+            return None
+        return Reply(**dict(zip(Reply.model_fields, row, strict=True)))
+
+    async def keep_reply(self, key: str, request: Request, oracle: str, reply: Reply) -> None:
+        """Keep a reply; returns once it is committed."""
+        messages = [[message.role, self._text(message)] for message in request.messages]
+        values = tuple(getattr(reply, name) for name in Reply.model_fields)
+        self._queue.append(
+            (
+                "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens,"
+                " completion_tokens, cached_tokens, rejected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, oracle, orjson.dumps(messages), *values),
+            )
+        )
+        await asyncio.shield(self._commit())
+
+    def result(self, stage: str, row: str, fingerprint: str) -> bytes | None:
+        """The JSON of a row's result, if it was made under the same fingerprint."""
+        found = self._database.execute(
+            "SELECT body FROM results WHERE stage = ? AND id = ? AND fingerprint = ?", (stage, row, fingerprint)
+        ).fetchone()
+        return found[0] if found else None
+
+    async def keep_result(self, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None) -> None:
+        """Keep a row's result; returns once it is committed."""
+        self._queue.append(
+            ("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (stage, row, fingerprint, failed, body))
+        )
+        await asyncio.shield(self._commit())
+
+    def _text(self, message: Message) -> str | dict[str, str]:
+        """A message's text, or the name under which a long one, such as a rubric, is kept once."""
+        if len(message.content) < _SHORT_TEXT:
+            return message.content
+        name = hashlib.blake2b(message.content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if name not in self._known_texts:
+            self._known_texts.add(name)
+            self._queue.append(("INSERT OR IGNORE INTO texts VALUES (?, ?)", (name, message.content)))
+        return {"text": name.hex()}
+
+    def _commit(self) -> asyncio.Future[None]:
+        if self._committed is None:
+            loop = asyncio.get_running_loop()
+            self._committed = loop.create_future()
+            loop.call_later(_GROUP_SECONDS, self._flush)
+        return self._committed
+
+    def _flush(self) -> None:
+        queue, waiting = self._queue, self._committed
+        self._queue, self._committed = [], None
+        if waiting is None:
+            return
+        error: Exception | None = None
+        try:
+            with self._database:
+                for statement, values in queue:
+                    self._database.execute(statement, values)
+        except sqlite3.Error as problem:
+            error = RunError(
+                f"The run's database could not be written: {problem}.",
+                mend="Free some disk space, then start the same command again: what was committed is kept.",
+            )
+        if waiting.cancelled():
+            return
+        if error:
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(None)

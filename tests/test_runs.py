@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reflectune.errors import InputError, RunError
+from reflectune.records import Example, Failure, Message, Recycled, Reply, Request, Version
+from reflectune.runs import RunDir
+
+MARK = "mark:"
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    raw: dict[str, Any]
+    example: Example | None = None
+    failure: Failure | None = None
+
+
+def rows(count: int, *, first: int = 0) -> Iterator[Row]:
+    for number in range(first, first + count):
+        example = Example(str(number), f"question {number}", "answer", history=(Message("user", "before"),))
+        yield Row(number, {"instruction": f"question {number}"}, example)
+
+
+def recycled(name: str, reason: str | None = None) -> Recycled:
+    failure = Failure(id=name, stage="instruction", reason=reason) if reason else None
+    return Recycled(id=name, language="en", versions={"original": Version(instruction="q", response="a")}, failure=failure)
+
+
+async def keep(run: RunDir, example: Example, reason: str | None = None, mark: str = MARK) -> None:
+    body = recycled(example.id, reason).model_dump_json().encode()
+    await run.store.keep_result("recycle", example.id, mark + example.content_hash(), body, reason)
+
+
+def test_what_is_pending_is_what_has_no_result_under_this_fingerprint(tmp_path: Path) -> None:
+    async def work(run: RunDir) -> None:
+        examples = list(run.pending("recycle", MARK))
+        await keep(run, examples[0])
+        await keep(run, examples[1], "copy")
+        await keep(run, examples[2], mark="another:")
+
+    with RunDir(tmp_path / "run") as run:
+        assert run.ingest(rows(1200)) == 1200
+        assert [example.id for example in run.pending("recycle", MARK)] == [str(n) for n in range(1200)]
+        asyncio.run(work(run))
+        counts = run.counts("recycle", MARK)
+        assert (counts.rows, counts.done, counts.failed, counts.pending) == (1200, 1, 1, 1198)
+        assert counts.reasons == {"copy": 1}
+        assert "0" not in {example.id for example in run.pending("recycle", MARK)}
+        assert [failure.reason for failure in run.failures("recycle", MARK)] == ["copy"]
+
+
+def test_an_example_comes_back_as_it_went_in(tmp_path: Path) -> None:
+    example = Example(
+        "7", "a {{b}} {c} </output>", "\u2028 déjà 你好 \x00", "in", "sys", (Message("user", "q"), Message("tool", "t"))
+    )
+    with RunDir(tmp_path) as run:
+        run.ingest([Row(1, {"a": 1}, example)])
+        assert list(run.pending("recycle", MARK)) == [example]
+
+
+def test_a_row_that_could_not_be_read_is_counted_and_explained(tmp_path: Path) -> None:
+    failure = Failure(id="3", stage="read", reason="no-response")
+    with RunDir(tmp_path) as run:
+        run.ingest([*rows(2), Row(9, {"x": 1}, failure=failure)])
+        assert list(run.failures("recycle", MARK)) == [failure]
+        counts = run.counts("recycle", MARK)
+        assert (counts.rows, counts.failed, counts.pending) == (3, 1, 2)
+
+
+def test_a_changed_row_is_pending_again_and_others_are_not(tmp_path: Path) -> None:
+    async def all_done(run: RunDir) -> None:
+        await asyncio.gather(*(keep(run, example) for example in list(run.pending("recycle", MARK))))
+
+    with RunDir(tmp_path) as run:
+        run.ingest(rows(3))
+        asyncio.run(all_done(run))
+        changed = Row(1, {}, Example("1", "another question", "answer"))
+        run.ingest([next(rows(1)), changed, *rows(1, first=2)])
+        assert [example.id for example in run.pending("recycle", MARK)] == ["1"]
+
+
+def test_an_input_that_breaks_off_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    def broken() -> Iterator[Row]:
+        yield from rows(1)
+        raise InputError("line 2 is broken")
+
+    with RunDir(tmp_path) as run:
+        run.ingest(rows(5))
+        with pytest.raises(InputError, match="line 2"):
+            run.ingest(broken())
+        with pytest.raises(InputError, match="no row"):
+            run.ingest([])
+        assert run.counts("recycle", MARK).rows == 5
+
+
+def test_failures_can_be_forgotten_and_their_rejected_replies_with_them(tmp_path: Path) -> None:
+    request = Request((Message("user", "long " * 100),))
+
+    async def work(run: RunDir) -> None:
+        good, bad = list(run.pending("recycle", MARK))
+        await keep(run, good)
+        await keep(run, bad, "copy")
+        await run.store.keep_reply("good", request, "oracle", Reply(text="fine", prompt_tokens=3))
+        await run.store.keep_reply("bad", request, "oracle", Reply(text="same", rejected="copy", completion_tokens=2))
+
+    with RunDir(tmp_path) as run:
+        run.ingest(rows(2))
+        asyncio.run(work(run))
+        assert run.forget("recycle", failures_only=True) == 1
+        assert run.store.reply("good") == Reply(text="fine", prompt_tokens=3)
+        assert run.store.reply("bad") is None
+        assert [example.id for example in run.pending("recycle", MARK)] == ["1"]
+        assert run.spent() == {"requests": 2, "prompt_tokens": 3, "completion_tokens": 2}
+        run.forget("recycle", failures_only=False)
+        assert run.store.reply("good") is None
+        assert run.counts("recycle", MARK).pending == 2
+
+
+def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    with RunDir(tmp_path):
+        program = f"from pathlib import Path; from reflectune.runs import RunDir; RunDir(Path({str(tmp_path)!r}))"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"in use by process {os.getpid()}" in done.stderr
+    RunDir(tmp_path).close()
+
+
+def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
+    program = textwrap.dedent(f"""
+        import asyncio
+        from pathlib import Path
+        from reflectune.records import Message, Reply, Request
+        from reflectune.runs import RunDir
+
+        async def main():
+            run = RunDir(Path({str(tmp_path)!r}))
+            for number in range(10_000):
+                await run.store.keep_reply(str(number), Request((Message("user", "q"),)), "o", Reply(text=str(number)))
+                print(number, flush=True)
+
+        asyncio.run(main())
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        seen = [int(next(lines)) for _ in range(50)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        seen += [int(line) for line in lines if line.endswith("\n")]
+    with RunDir(tmp_path, create=False) as run:
+        assert all(run.store.reply(str(number)) == Reply(text=str(number)) for number in seen)
+
+
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RunError, match="Cannot write") as caught:
+        RunDir(tmp_path / "file" / "run")
+    assert "--run" in caught.value.mend
+
+
+def test_a_state_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "state.sqlite").write_text("this is not a database, and it is long enough to be told from one" * 20)
+    with pytest.raises(RunError, match=r"state\.sqlite"):
+        RunDir(tmp_path)
+
+
+def test_a_missing_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run in"):
+        RunDir(tmp_path / "nothing", create=False)
+
+
+async def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    with RunDir(tmp_path) as run:
+        run._database.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(RunError, match="full") as caught:
+            for number in range(200):
+                text = os.urandom(2000).hex()
+                await run.store.keep_reply(str(number), Request((Message("user", text),)), "o", Reply(text=text))
+        assert "same command" in caught.value.mend
+    with RunDir(tmp_path) as run:
+        assert run.store.reply("0") is not None
