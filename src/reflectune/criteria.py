@@ -1,20 +1,18 @@
 """The criteria of a critique, and the types of a critique made of them.
 
-The five criteria for an instruction and the four for a response are those of Reflection-Tuning (arXiv 2310.11716, section 3).
-The types state the order in which an oracle reasons: it criticises first and rewrites last.
+The criteria are those of Reflection-Tuning (arXiv 2310.11716, section 3). The types state the order in which an
+oracle reasons: it criticises first and rewrites last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
 from reflectune.records import Reflection, Remark, Schema
-
-INSTRUCTION_CRITERIA = ("complexity", "detail", "knowledge", "ambiguity", "reasoning")
-RESPONSE_CRITERIA = ("helpfulness", "relevance", "accuracy", "detail")
 
 Score = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
@@ -30,21 +28,34 @@ class Note(_Typed):
     score: Score
 
 
-def _critique(name: str, criteria: tuple[str, ...]) -> type[_Typed]:
-    fields: dict[str, Any] = dict.fromkeys(criteria, (Note, ...))
-    return create_model(name, __base__=_Typed, **fields)
+class InstructionCritique(_Typed):
+    """The five criteria for an instruction."""
+
+    complexity: Note
+    detail: Note
+    knowledge: Note
+    ambiguity: Note
+    reasoning: Note
 
 
-InstructionCritique = _critique("InstructionCritique", INSTRUCTION_CRITERIA)
-ResponseCritique = _critique("ResponseCritique", RESPONSE_CRITERIA)
+class ResponseCritique(_Typed):
+    """The four criteria for a response."""
 
+    helpfulness: Note
+    relevance: Note
+    accuracy: Note
+    detail: Note
+
+
+INSTRUCTION_CRITERIA = tuple(InstructionCritique.model_fields)
+RESPONSE_CRITERIA = tuple(ResponseCritique.model_fields)
 
 
 class PairCritique(_Typed):
     """What an oracle replies when it criticises an instruction and its response, and rewrites neither."""
 
-    instruction_critique: InstructionCritique  # type: ignore[valid-type]
-    response_critique: ResponseCritique  # type: ignore[valid-type]
+    instruction_critique: InstructionCritique
+    response_critique: ResponseCritique
 
     def remarks(self) -> tuple[Remark, ...]:
         """The critique, the instruction's criteria first."""
@@ -62,7 +73,7 @@ class InstructionReflection(PairCritique):
 class ResponseReflection(_Typed):
     """What an oracle replies when it reflects on a response."""
 
-    response_critique: ResponseCritique  # type: ignore[valid-type]
+    response_critique: ResponseCritique
     response: str
 
     def remarks(self) -> tuple[Remark, ...]:
@@ -77,12 +88,13 @@ class Choice(_Typed):
     choice: Annotated[int, Field(ge=1)]
 
 
-def _remarks(subject: Reflection, critique: Any) -> tuple[Remark, ...]:
+def _remarks(subject: Reflection, critique: BaseModel) -> tuple[Remark, ...]:
     return tuple(
         Remark(subject=subject, criterion=name, remark=note.remark, score=note.score) for name, note in critique
     )
 
 
+@cache
 def schema_of(model: type[BaseModel], *, text_limit: int | None = None) -> Schema:
     """The JSON schema of a type, as endpoints and grammars take it.
 
@@ -91,8 +103,7 @@ def schema_of(model: type[BaseModel], *, text_limit: int | None = None) -> Schem
 
     Args:
         model: The type of the reply.
-        text_limit: The most characters that any string may have. A rewrite (the last strings of the value) is given four
-            times as many as a remark.
+        text_limit: The most characters of a string. A rewritten instruction or response is given four times as many.
     """
     raw = model.model_json_schema()
     body = _plain(raw, raw.get("$defs", {}))
