@@ -1,0 +1,101 @@
+"""Run a function in a process of its own and say what it cost.
+
+The function prepares (imports, reads, builds) and returns the work; only the work is timed. So start-up is not counted:
+
+    def prepare(url: str, requests: int) -> Callable[[], Awaitable[int]]: ...
+
+    measured = in_child(prepare, "http://127.0.0.1:8000/v1", 4000)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results")
+TESTS = Path(__file__).parents[1] / "tests"
+"""The loopback server is the tests' own: `sys.path.insert(0, str(TESTS))`, then `from loopback import Loopback`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a piece of work cost.
+
+    Attributes:
+        wall_s: Seconds that passed.
+        cpu_s: Seconds of processor time of the process, all threads together.
+        peak_rss_mb: The most memory that the process had, preparation included, in MB of 10**6 bytes.
+        value: What the work returned.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_mb: float
+    value: Any
+
+    def per(self, count: int) -> float:
+        """Milliseconds of processor time for each of `count` things."""
+        return 1000 * self.cpu_s / count
+
+
+def in_child(prepare: Callable[..., Callable[[], Any | Awaitable[Any]]], *args: Any, **kwargs: Any) -> Measured:
+    """Prepare and run in a fresh process.
+
+    Args:
+        prepare: A function of a module, which returns the work: a function without arguments, a coroutine function too.
+        args: Arguments of `prepare`, such as can be pickled.
+        kwargs: Further ones.
+
+    Raises:
+        Exception: Whatever the work raised.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_run, (prepare, args, kwargs))
+
+
+def _run(prepare: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Measured:
+    work = prepare(*args, **kwargs)
+    wall, cpu = time.perf_counter(), time.process_time()
+    value = asyncio.run(work()) if inspect.iscoroutinefunction(work) else work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Measured(round(wall, 4), round(cpu, 4), round(_peak_rss_mb(), 1), value)
+
+
+def _peak_rss_mb() -> float:
+    """The high-water mark since the process's program was started.
+
+    `ru_maxrss` is inherited through fork and exec, so it may be the parent's.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def save(name: str, **results: Any) -> Path:
+    """Write results as JSON, with the machine that they were measured on.
+
+    Args:
+        name: The file's name in `bench/results`, without `.json`.
+        results: Numbers, or `Measured`.
+    """
+    plain = {key: asdict(value) if isinstance(value, Measured) else value for key, value in results.items()}
+    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.platform()}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**plain, "machine": machine}, indent=2) + "\n")
+    return path

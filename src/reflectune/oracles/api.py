@@ -1,0 +1,196 @@
+"""An oracle behind any OpenAI-compatible `/chat/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from reflectune.errors import OracleError, RequestRefused
+from reflectune.oracles.capabilities import Capabilities, is_wrapped
+from reflectune.oracles.endpoint import ApiSettings
+from reflectune.oracles.faults import Complaint, error_of, meaning_of, read_complaint, retry_after
+from reflectune.oracles.replies import json_text, read_reply, unwrapped
+from reflectune.oracles.wire import Wire
+from reflectune.records import Reply, Request, Sampling, Schema
+
+__all__ = ["ApiOracle", "ApiSettings", "Capabilities"]
+
+_MODELS_SHOWN = 12
+_SUCCESS = range(200, 300)
+
+_log = logging.getLogger(__name__)
+
+
+class _FieldRefused(Exception):  # noqa: N818 - never leaves this module
+    """The endpoint refuses the request, perhaps only for the way in which it is put."""
+
+    def __init__(self, complaint: Complaint) -> None:
+        super().__init__(complaint.message)
+        self.complaint = complaint
+
+
+class ApiOracle:
+    """An oracle behind an OpenAI-compatible endpoint, asked in the fullest way that it takes.
+
+    What the endpoint refuses is found out by the first request that is put in a new way, which goes alone; the others
+    wait for it and then run freely.
+
+    Args:
+        settings: The model, its address and its key.
+        capabilities: What an earlier process found out about the endpoint, so that nothing of it is asked again.
+    """
+
+    concurrency: int | None = None
+    text_limit: int | None = None
+    dialogue = False
+
+    def __init__(self, settings: ApiSettings, capabilities: Capabilities | None = None) -> None:
+        self.name = f"{settings.model}@{settings.base_url}"
+        self.sampling = Sampling()
+        self._settings = settings
+        self._wire = Wire(settings)
+        self._probing = asyncio.Lock()
+        self._trial: Capabilities | None = None
+        self._capabilities = capabilities or Capabilities()
+        self._accepted = frozenset(self._capabilities.accepted)
+
+    def __repr__(self) -> str:
+        return f"ApiOracle({self.name!r})"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the endpoint was found to take so far."""
+        return self._capabilities
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            OracleBusy: The endpoint cannot answer now but may later; reason `rate-limit`, `server-error`, `timeout`,
+                `connection` or `bad-reply`.
+            RequestRefused: It will never answer this request; reason `context-overflow`, `content-filter` or
+                `bad-request`.
+            OracleError: It cannot be used at all: key, model, address or credit.
+        """
+        while True:
+            known = self._capabilities
+            payload = known.payload(self._settings.model, request)
+            if self._accepted.issuperset(payload):
+                try:
+                    return await self._ask(payload, request.schema)
+                except _FieldRefused as refusal:
+                    # Where nothing can be put in another way, the fault is this request's own.
+                    if known.stepped_down(refusal.complaint, payload) is None:
+                        raise self._refusal(refusal) from None
+            async with self._probing:
+                # Whoever held the lock before us may have found out what the endpoint takes.
+                if self._capabilities is known:
+                    return await self._probe(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._wire.aclose()
+
+    async def _probe(self, request: Request) -> Reply:
+        """Answer a request whose form is new to the endpoint, stepping down until it takes it."""
+        tried: list[Capabilities] = []
+        trial = self._trial or self._capabilities
+        while True:
+            # Kept between calls: an endpoint that is busy halfway down need not be asked from the top again.
+            self._trial = trial
+            tried.append(trial)
+            payload = trial.payload(self._settings.model, request)
+            try:
+                reply = await self._ask(payload, request.schema)
+            except _FieldRefused as refusal:
+                lower = trial.stepped_down(refusal.complaint, payload)
+                if lower is None or lower in tried:
+                    self._trial = None
+                    raise self._refusal(refusal) from None
+                trial = lower
+                continue
+            if "response_format" in payload and "response_format" not in self._accepted and _ignores(reply, request):
+                trial = trial.without_schema_mode()
+                continue
+            self._keep(trial.having_accepted(payload))
+            return reply
+
+    def _keep(self, found: Capabilities) -> None:
+        """Use from now on what a request has just been answered with."""
+        before, self._capabilities, self._trial = self._capabilities, found, None
+        self._accepted = frozenset(found.accepted)
+        for name in sorted({*found.omitted} - {*before.omitted}):
+            _log.warning("%s does not take `%s`: it is left out.", self.name, name)
+        if found.schema_mode != before.schema_mode:
+            _log.warning("%s does not enforce a JSON schema: asked by %s instead.", self.name, found.schema_mode)
+
+    async def _ask(self, payload: dict[str, Any], schema: Schema | None) -> Reply:
+        """Send one body and read the reply."""
+        try:
+            packed = orjson.dumps(payload)
+        except (TypeError, orjson.JSONEncodeError) as error:
+            raise RequestRefused(f"The request cannot be written as JSON: {error}", reason="bad-request") from None
+        status, headers, raw = await self._wire.post(packed)
+        if status not in _SUCCESS:
+            raise await self._error(read_complaint(status, raw), headers)
+        try:
+            body = orjson.loads(raw)
+            if isinstance(body, dict) and body.get("error") and not body.get("choices"):
+                raise await self._error(_hidden(body, raw), headers)
+            reply = read_reply(body)
+        except ValueError as error:  # broken JSON among them
+            raise self._wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
+        if schema is None or reply.finish_reason == "refusal":
+            return reply
+        text = json_text(reply.text)
+        wrapped = is_wrapped(schema) and "response_format" in payload
+        return reply.model_copy(update={"text": unwrapped(text) if wrapped else text})
+
+    async def _error(self, complaint: Complaint, headers: Mapping[str, str]) -> Exception:
+        """The error for a complaint; for an unknown model, with the models that there are."""
+        meaning = meaning_of(complaint)
+        if meaning == "bad-request":
+            return _FieldRefused(complaint)
+        error = error_of(complaint, self._settings, retry_after(headers))
+        if meaning not in {"model", "address"}:
+            return error
+        if location := headers.get("Location"):
+            what = self._wire.said(f"is elsewhere: it points to {location}")
+            return OracleError(
+                what, mend="Name that address with --base-url; a key is not sent to where a reply points."
+            )
+        offered = await self._wire.models()
+        if not offered or self._settings.model in offered:
+            return error
+        close = difflib.get_close_matches(self._settings.model, offered, n=_MODELS_SHOWN, cutoff=0.4)
+        shown = list(dict.fromkeys([*close, *offered]))[:_MODELS_SHOWN]
+        more = f" and {len(offered) - len(shown)} more" if len(offered) > len(shown) else ""
+        what = f"{self._settings.base_url} has no model {self._settings.model!r}."
+        return OracleError(what, mend=f"It offers {', '.join(shown)}{more}: name one of them with --oracle.")
+
+    def _refusal(self, refusal: _FieldRefused) -> OracleError:
+        return error_of(refusal.complaint, self._settings)
+
+
+def _hidden(body: dict[str, Any], raw: bytes) -> Complaint:
+    """An error that came with status 200, as routers send them."""
+    error = body["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return read_complaint(code if isinstance(code, int) and 400 <= code < 600 else 500, raw)  # noqa: PLR2004
+
+
+def _ignores(reply: Reply, request: Request) -> bool:
+    """Whether a finished reply shows that the endpoint took a schema but does not enforce it."""
+    if request.schema is None or reply.finish_reason != "stop":
+        return False
+    try:
+        value = orjson.loads(reply.text)
+    except orjson.JSONDecodeError:
+        return True
+    required = request.schema.body.get("required", ())
+    return bool(required) and not (isinstance(value, dict) and value.keys() >= set(required))
