@@ -1,1 +1,80 @@
-"""Recycle instruction data by reflection."""
+"""Make instruction data better by reflection, and keep every critique and every failure."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reflectune.errors import InputError as InputError
+    from reflectune.errors import MissingExtraError as MissingExtraError
+    from reflectune.errors import OracleError as OracleError
+    from reflectune.errors import ReflectuneError as ReflectuneError
+    from reflectune.errors import RunError as RunError
+    from reflectune.errors import SettingsError as SettingsError
+    from reflectune.formats import convert as convert
+    from reflectune.formats import open_source as open_source
+    from reflectune.formats import write_rows as write_rows
+    from reflectune.oracles import Oracle as Oracle
+    from reflectune.oracles.engine import Engine as Engine
+    from reflectune.oracles.naming import open_oracle as open_oracle
+    from reflectune.recipe import Recipe as Recipe
+    from reflectune.recipe import RecycleSettings as RecycleSettings
+    from reflectune.records import Example as Example
+    from reflectune.records import Failure as Failure
+    from reflectune.records import Message as Message
+    from reflectune.records import Recycled as Recycled
+    from reflectune.records import Remark as Remark
+    from reflectune.records import Reply as Reply
+    from reflectune.records import Request as Request
+    from reflectune.records import Rewrite as Rewrite
+    from reflectune.records import Sampling as Sampling
+    from reflectune.records import Version as Version
+    from reflectune.recycle import recycle as recycle
+    from reflectune.runs import RunDir as RunDir
+    from reflectune.testing import MemoryStore as MemoryStore
+    from reflectune.testing import ScriptedOracle as ScriptedOracle
+
+_HOMES = {
+    "Engine": "oracles.engine",
+    "Example": "records",
+    "Failure": "records",
+    "InputError": "errors",
+    "MemoryStore": "testing",
+    "Message": "records",
+    "MissingExtraError": "errors",
+    "Oracle": "oracles",
+    "OracleError": "errors",
+    "Recipe": "recipe",
+    "Recycled": "records",
+    "RecycleSettings": "recipe",
+    "ReflectuneError": "errors",
+    "Remark": "records",
+    "Reply": "records",
+    "Request": "records",
+    "Rewrite": "records",
+    "RunDir": "runs",
+    "RunError": "errors",
+    "Sampling": "records",
+    "ScriptedOracle": "testing",
+    "SettingsError": "errors",
+    "Version": "records",
+    "convert": "formats",
+    "open_oracle": "oracles.naming",
+    "open_source": "formats",
+    "recycle": "recycle",
+    "write_rows": "formats",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, though not a literal one
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -125,7 +125,7 @@ def _spelled(sample: str) -> str | None:
 @cache
 def _model() -> Callable[[str], tuple[str, float]]:
     """The model's function from a text to a language and its probability."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - loads numpy
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identify: Callable[[str], tuple[str, float]]
     identify = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).classify  # type: ignore[no-untyped-call]

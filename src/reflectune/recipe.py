@@ -1,7 +1,7 @@
 """Recipes: what a run was asked to do, one small frozen model per stage.
 
-The flags of a command are the fields of its stage's model. A recipe is saved as YAML in the run's folder, so that the run
-can be looked at, repeated and resumed.
+The flags of a command are the fields of its stage's model. A recipe is saved as YAML in the run's folder, so that the
+run can be looked at, repeated and resumed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words of the program.
 
-What is written to disk or read from it is a frozen pydantic model that forbids unknown keys; what lives in memory only is
-a frozen, slotted dataclass.
+What is written to disk or read from it is a frozen pydantic model that forbids unknown keys; what lives in memory
+only is a frozen, slotted dataclass.
 """
 
 from __future__ import annotations

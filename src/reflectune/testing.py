@@ -13,8 +13,8 @@ class ScriptedOracle:
     """An oracle whose replies are scripted.
 
     Args:
-        script: The replies in the order in which they are given, or a function from the request to its reply. An exception
-            is raised instead of being returned.
+        script: The replies in the order in which they are given, or a function from the request to its reply. An
+            exception is raised instead of being returned.
         name: The oracle's name.
         dialogue: Whether it is asked one field per turn.
 

@@ -1,7 +1,7 @@
 """The one engine that asks every oracle.
 
-For each request: make its key, look in the store, wait for a slot, ask, read the reply, commit, free the slot. A slot is
-free only once its reply is durable, so a process that is killed loses at most the requests that were in flight.
+For each request: make its key, look in the store, wait for a slot, ask, read the reply, commit, free the slot. A slot
+is free only once its reply is durable, so a process that is killed loses at most the requests that were in flight.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Engine:
 
         Args:
             request: What is asked.
-            read: Makes a value of the reply, or raises `Unacceptable`. It must be a pure function: it also reads replies
-                that the store already has.
+            read: Makes a value of the reply, or raises `Unacceptable`. It must be a pure function: it also reads
+                replies that the store already has.
 
         Raises:
             OracleError: The oracle cannot be used at all.

@@ -81,6 +81,6 @@ def delay_before(attempt: int, busy: OracleBusy) -> float:
         attempt: How many tries there were, from 1.
         busy: Why the last one did not succeed.
     """
-    longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1))
+    longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (attempt - 1))
     jittered = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
-    return max(jittered, busy.retry_after or 0.0)
+    return float(max(jittered, busy.retry_after or 0.0))

@@ -1,7 +1,7 @@
 """The prompts: one text file per prompt and language, and the few lines that load and render them.
 
-A prompt holds `{{name}}` placeholders, which are replaced in one pass: text that is put in is never looked at again, so a
-row that holds braces of its own comes through as it is.
+A prompt holds `{{name}}` placeholders, which are replaced in one pass: text that is put in is never looked at again,
+so a row that holds braces of its own comes through as it is.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Prompts:
         wanted = set(_PLACEHOLDER.findall(text))
         if wanted != values.keys():
             raise SettingsError(
-                f"The prompt {language}/{name} has the placeholders {_listed(wanted)}; it needs {_listed(values.keys())}.",
+                f"The prompt {language}/{name} has the placeholders {_listed(wanted)} in place of {_listed(values)}.",
                 mend="Write each of them once or more, as {{name}}, and no others.",
             )
         return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
     def reason(self, language: Language, name: str) -> str:
-        """What an oracle is told when its reply is rejected for a reason; a bare name where nothing is written for it."""
+        """What an oracle is told when its reply is rejected; the bare reason where nothing is written for it."""
         reasons = yaml.safe_load(self.text(language, "reasons.yaml"))
         return str(reasons.get(name, f"{name}.")).strip()
 

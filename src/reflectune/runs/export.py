@@ -41,20 +41,20 @@ class Export:
         if row.result is None or row.example is None:
             raise ValueError(f"Row {row.id} is not recycled.")
         if self.to:
-            return convert(row.example, row.result.best, self.to, extra=self.mapping.other_columns(row.raw))
+            return convert(row.example, row.result.best, self.to, others=self.mapping.other_columns(row.raw))
         return self.mapping.write(row.raw, row.result.best)
 
     def _original(self, row: StoredRow) -> dict[str, Any]:
         if self.to and row.example is not None:
             original = row.example.version
-            return convert(row.example, original, self.to, extra=self.mapping.other_columns(row.raw))
+            return convert(row.example, original, self.to, others=self.mapping.other_columns(row.raw))
         return row.raw
 
 
 def export(run: RunDir, how: Export, output: Path | None = None) -> Path:
-    """Write `recycled.jsonl` and `failures.jsonl` into the run's folder, and the data to `output` too where it is named.
+    """Write `recycled.jsonl` and `failures.jsonl` into the run's folder, each whole or not at all.
 
-    Each file is written whole or not at all.
+    The data is written to `output` too, where that is named.
 
     Returns:
         The file that holds the data.

