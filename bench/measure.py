@@ -99,3 +99,11 @@ def save(name: str, **results: Any) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({**plain, "machine": machine}, indent=2) + "\n")
     return path
+
+
+def finished(name: str) -> bool:
+    """Whether a result is there already; says so."""
+    path = RESULTS / f"{name}.json"
+    if path.is_file():
+        print(f"{path} is there already; `make clean-proof` forgets it.")
+    return path.is_file()

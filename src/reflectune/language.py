@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 SAMPLE = 400
@@ -57,6 +57,7 @@ _ENGLISH_WORDS = 2
 _ENGLISH_SHARE = 0.15
 
 
+@lru_cache(maxsize=1024)  # a row's texts are looked at by several rules, and again by its next reflection
 def detect(text: str) -> str | None:
     """The language of a text.
 

@@ -200,6 +200,8 @@ def _same_response(new: str, old: str) -> bool:
         return True
     if min(len(words), len(old_words)) < _LONG_ENOUGH or abs(len(words) - len(old_words)) > _CHANGED_PAIRS:
         return False
+    if len(set(words).symmetric_difference(old_words)) > 4 * _CHANGED_PAIRS:
+        return False  # each side has at most two other words in each pair that it may change
     pairs, old_pairs = Counter(pairwise(words)), Counter(pairwise(old_words))
     added, removed = pairs - old_pairs, old_pairs - pairs
     if max(added.total(), removed.total()) > min(_CHANGED_PAIRS, _CHANGED_SHARE * len(old_words)):

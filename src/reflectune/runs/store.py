@@ -19,7 +19,6 @@ from reflectune.errors import RunError
 from reflectune.records import Message, Reply, Request
 
 _GROUP_SECONDS = 0.002
-_SHORT_TEXT = 200
 
 _KEEP_REPLY = (
     "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,"
@@ -128,8 +127,8 @@ class SqliteStore:
         await asyncio.shield(self._commit())
 
     def _text(self, message: Message) -> str | dict[str, str]:
-        """A message's text, or the name under which a long one, such as a rubric, is kept once."""
-        if len(message.content) < _SHORT_TEXT:
+        """A message's text, or the name under which a rubric, which many requests share, is kept once."""
+        if message.role != "system":
             return message.content
         name = hashlib.blake2b(message.content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         if name not in self._known_texts:
