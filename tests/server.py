@@ -67,7 +67,7 @@ class Endpoint:
                 return _json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
             if request.path != "/v1/chat/completions":
                 return _json(404, {"detail": "Not Found"})
-            return await self._complete(await request.read())
+            return await self._complete(await request.content.read())
         except RefusedError as refusal:
             self.statuses[refusal.status] += 1
             return _json(refusal.status, refusal.body)

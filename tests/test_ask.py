@@ -41,7 +41,10 @@ async def test_the_reason_is_told_and_the_last_attempt_counts() -> None:
     assert isinstance(outcome, Answer)
     assert attempts == 3
     assert [message.content for message in oracle.requests[1].messages] == ["go", "not json", "told: invalid"]
-    assert [message.role for message in oracle.requests[2].messages] == ["user", "assistant", "user"] + ["assistant", "user"]
+    assert [message.role for message in oracle.requests[2].messages] == ["user", "assistant", "user"] + [
+        "assistant",
+        "user",
+    ]
 
 
 async def test_it_is_asked_at_most_twice_again() -> None:

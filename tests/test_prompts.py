@@ -22,7 +22,9 @@ def test_rubrics_name_the_criteria_that_replies_must_hold(language: str) -> None
     instruction = prompts.text(language, "structured_instruction.txt")  # type: ignore[arg-type]
     response = prompts.text(language, "structured_response.txt")  # type: ignore[arg-type]
     assert all(f"{name}:" in instruction or f"{name}：" in instruction for name in INSTRUCTION_CRITERIA)
-    assert all(f"{name}:" in text or f"{name}：" in text for name in RESPONSE_CRITERIA for text in (instruction, response))
+    assert all(
+        f"{name}:" in text or f"{name}：" in text for name in RESPONSE_CRITERIA for text in (instruction, response)
+    )
 
 
 @given(st.text())

@@ -36,7 +36,9 @@ def rows(count: int, *, first: int = 0) -> Iterator[Row]:
 
 def recycled(name: str, reason: str | None = None) -> Recycled:
     failure = Failure(id=name, stage="instruction", reason=reason) if reason else None
-    return Recycled(id=name, language="en", versions={"original": Version(instruction="q", response="a")}, failure=failure)
+    return Recycled(
+        id=name, language="en", versions={"original": Version(instruction="q", response="a")}, failure=failure
+    )
 
 
 async def keep(run: RunDir, example: Example, reason: str | None = None, mark: str = MARK) -> None:

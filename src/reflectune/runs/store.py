@@ -8,7 +8,6 @@ everything that lands within two milliseconds goes to the disk together.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import orjson
 
 from reflectune.errors import RunError
-from reflectune.records import Message, Reply, Request
+from reflectune.records import Message, Reply, Request, digest
 
 _GROUP_SECONDS = 0.002
 
@@ -43,7 +42,7 @@ CREATE TABLE IF NOT EXISTS results (
     body BLOB NOT NULL,
     PRIMARY KEY (stage, id)
 );
-CREATE TABLE IF NOT EXISTS texts (hash BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
     number INTEGER PRIMARY KEY,
     key TEXT NOT NULL,
@@ -92,7 +91,7 @@ class SqliteStore:
         self._database = database
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
         self._committed: asyncio.Future[None] | None = None
-        self._known_texts: set[bytes] = set()
+        self._names: dict[str, str] = {}
 
     def reply(self, key: str) -> Reply | None:
         """The reply kept under this key, a rejected one included; `None` where there is none."""
@@ -130,11 +129,11 @@ class SqliteStore:
         """A message's text, or the name under which a rubric, which many requests share, is kept once."""
         if message.role != "system":
             return message.content
-        name = hashlib.blake2b(message.content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if name not in self._known_texts:
-            self._known_texts.add(name)
+        name = self._names.get(message.content)
+        if name is None:
+            name = self._names[message.content] = digest(message.content)
             self._queue.append(("INSERT OR IGNORE INTO texts VALUES (?, ?)", (name, message.content)))
-        return {"text": name.hex()}
+        return {"text": name}
 
     def _commit(self) -> asyncio.Future[None]:
         if self._committed is None:

@@ -1,0 +1,5 @@
+"""`python -m reflectune`."""
+
+from reflectune.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""The command line: one thin command per stage."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from reflectune.cli import export, recycle, runs
+from reflectune.cli.screen import complain
+from reflectune.errors import ReflectuneError, SettingsError
+
+app = typer.Typer(
+    name="reflectune",
+    help="Make instruction data better by reflection, and keep every critique and every failure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("recycle")(recycle.command)
+app.command("export")(export.command)
+app.add_typer(runs.app, name="runs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"reflectune {version('reflectune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one message with its mend, and an exit code."""
+    try:
+        app()
+    except ReflectuneError as error:
+        complain(error)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

@@ -1,0 +1,41 @@
+"""`reflectune export`: a run's data in another shape or file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reflectune.cli.recycle import Shape
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write (.jsonl .json .csv .parquet); by default standard output.")
+    ] = None,
+    to: Annotated[Shape | None, typer.Option(help="Write another shape than the input's own.")] = None,
+    fill: Annotated[Literal["none", "original"], typer.Option(help="What stands for a row that failed.")] = "none",
+) -> None:
+    """Write the recycled rows of a run, in the input's own columns or in another shape.
+
+    [bold]Examples[/bold]
+
+    reflectune export runs/data --output data.parquet
+
+    reflectune export runs/data --to messages > train.jsonl
+    """
+    import orjson
+
+    from reflectune.cli.runs import export_of
+    from reflectune.formats import write_rows
+    from reflectune.runs import RunDir
+
+    with RunDir(run, create=False) as folder:
+        rows = export_of(folder, to=to, fill=fill == "original").rows(folder)
+        if output is not None:
+            write_rows(output, rows)
+            return
+        for row in rows:
+            typer.echo(orjson.dumps(row, default=str))

@@ -1,0 +1,136 @@
+"""`reflectune recycle`: from a data file to recycled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from reflectune.cli.work import Job, Outcome
+    from reflectune.recipe import Recipe
+
+Shape = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
+
+
+def command(
+    data: Annotated[str, typer.Argument(help="A .json, .jsonl, .csv, .tsv or .parquet file (also .gz), or a hub id.")],
+    oracle: Annotated[
+        str, typer.Option(help="The model that is asked: local, local:FILE.gguf, MODEL or MODEL@URL.")
+    ] = "local",
+    run: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the data's name.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Take only the first N rows.", min=1)] = None,
+    reflect: Annotated[
+        Literal["instruction", "response", "both"], typer.Option(help="Which reflections to make.")
+    ] = "both",
+    ask: Annotated[
+        Literal["structured", "dialogue"] | None,
+        typer.Option(help="One JSON value, or one field per turn; by default what suits."),
+    ] = None,
+    candidates: Annotated[int, typer.Option(help="Rewrites to ask for; the oracle chooses.", min=1, max=16)] = 1,
+    score_after: Annotated[bool, typer.Option(help="Ask for scores of the result too, to compare.")] = False,
+    lang: Annotated[
+        Literal["en", "zh"] | None, typer.Option(help="Language of the prompts; by default each row's own.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A folder of prompt files that replace ours.")] = None,
+    map_: Annotated[str | None, typer.Option("--map", help="Columns, as instruction=question,response=answer.")] = None,
+    to: Annotated[Shape | None, typer.Option(help="Write another shape than the input's own.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the data to this file too (.jsonl .json .csv .parquet).")
+    ] = None,
+    fill: Annotated[Literal["none", "original"], typer.Option(help="What stands for a row that failed.")] = "none",
+    base_url: Annotated[str | None, typer.Option(help="Where the oracle is served; else OPENAI_BASE_URL.")] = None,
+    key_env: Annotated[str, typer.Option(help="The variable that holds the key.")] = "OPENAI_API_KEY",
+    max_concurrency: Annotated[int, typer.Option(help="The most requests in flight.", min=1)] = 32,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request is tried again.")] = 600.0,
+    max_failed: Annotated[
+        float, typer.Option(help="Exit with 3 if a larger share of rows failed.", min=0, max=1)
+    ] = 0.05,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling, where the oracle takes one.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of the recipe, as recycle.temperature=0.7.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Try the rows that failed again.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Do everything again, as if the run were new.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be asked, and ask nothing.")] = False,
+    json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
+) -> None:
+    """Have an oracle criticise and rewrite each pair, and keep every critique and every failure.
+
+    The same command on the same data resumes.
+
+    [bold]Examples[/bold]
+
+    reflectune recycle data.json                                  with the embedded model, no key needed
+
+    reflectune recycle data.jsonl --oracle gpt-4o-mini            with OpenAI (OPENAI_API_KEY)
+
+    reflectune recycle data.csv --oracle qwen2.5-72b@http://127.0.0.1:8000/v1    with a server of your own
+
+    reflectune recycle data.parquet --map instruction=question,response=solution --limit 20
+
+    reflectune recycle data.json --oracle gpt-4o-mini --dry-run   what it would ask, without asking
+    """
+    from reflectune.cli.work import Job
+    from reflectune.recipe import Recipe, overridden
+
+    stage: dict[str, Any] = {
+        "reflect": reflect,
+        "ask": ask,
+        "candidates": candidates,
+        "score_after": score_after,
+        "lang": lang,
+        "prompts": prompts,
+        "seed": seed,
+    }
+    values: dict[str, Any] = {
+        "data": data,
+        "map": map_,
+        "limit": limit,
+        "oracle": oracle,
+        "base_url": base_url,
+        "key_env": key_env,
+        "max_concurrency": max_concurrency,
+        "timeout": timeout,
+        "max_failed": max_failed,
+        "fill": fill,
+        "output": output,
+        "to": to,
+        "recycle": stage,
+    }
+    recipe = Recipe.made_of(overridden(values, set_ or ()), source="The command")
+    folder = run or Path("runs") / name_of(data)
+    if dry_run:
+        from reflectune.cli.estimate import show_estimate
+
+        show_estimate(recipe, as_json=json)
+        return
+    carry_out(Job(recipe, folder, quiet=quiet, retry=retry_failed, fresh=fresh), as_json=json)
+
+
+def name_of(data: str) -> str:
+    """The default name of a run: the data's, without folders and suffixes."""
+    return Path(data.replace(":", "-")).name.split(".")[0] or "data"
+
+
+def carry_out(job: Job, *, as_json: bool) -> None:
+    """Do a job, show what it came to, and end with the exit code that says so."""
+    import orjson
+
+    from reflectune.cli.summary import show_outcome
+    from reflectune.cli.work import work
+
+    outcome = work(job)
+    show_outcome(job, outcome)
+    if as_json:
+        typer.echo(orjson.dumps(outcome.summary(job.run)).decode())
+    if code := _exit_code(job.recipe, outcome):
+        raise typer.Exit(code)
+
+
+def _exit_code(recipe: Recipe, outcome: Outcome) -> int:
+    if outcome.interrupted:
+        return 130
+    return 3 if outcome.counts.failed > recipe.max_failed * outcome.counts.rows else 0

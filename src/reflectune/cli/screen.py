@@ -1,0 +1,131 @@
+"""What a person sees while a command runs: progress on standard error, and errors with their mend."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from reflectune.errors import ReflectuneError
+
+_PLAIN_EVERY = 10.0
+_BUSY_FOR = 15.0
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(error: ReflectuneError) -> None:
+    """Print an error and its mend."""
+    err.print(Text.assemble(("Error: ", "bold red"), error.what))
+    if error.mend:
+        err.print(Text(error.mend, style="yellow"))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The state of a stage at one moment.
+
+    Attributes:
+        finished: Rows that ended, well or not.
+        tokens: Tokens that the oracle wrote since the command began.
+        reasons: How many rows failed, by reason.
+        note: What else there is to say, such as that the oracle is overloaded.
+    """
+
+    finished: int
+    tokens: int
+    reasons: dict[str, int]
+    note: str = ""
+
+    def rates(self, seconds: float, began_with: int) -> str:
+        """Rows and tokens a second, failures by reason, and the note, in one line."""
+        seconds = max(seconds, 1e-6)
+        parts = [f"{(self.finished - began_with) / seconds:.1f} rows/s", f"{self.tokens / seconds:,.0f} tokens/s"]
+        if self.reasons:
+            parts.append("failed: " + ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())))
+        if self.note:
+            parts.append(self.note)
+        return " · ".join(parts)
+
+
+class Meter:
+    """A progress bar on a terminal, a plain line every ten seconds elsewhere, nothing when quiet.
+
+    Args:
+        total: How many rows there are.
+        finished: How many of them are done already.
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, total: int, finished: int, *, quiet: bool) -> None:
+        self._total = total
+        self._began_with = finished
+        self._began = time.monotonic()
+        self._printed = self._began
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        if err.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("recycling"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[rates]}"),
+                console=err,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total, completed=finished, rates="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, reading: Reading) -> None:
+        """Show how far the stage has come."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        rates = reading.rates(now - self._began, self._began_with)
+        if self._bar:
+            self._bar.update(self._task, completed=reading.finished, rates=rates)
+        elif now - self._printed >= _PLAIN_EVERY:
+            self._printed = now
+            err.print(f"{reading.finished:,} of {self._total:,} rows · {rates}{self._left(reading, now)}")
+
+    def _left(self, reading: Reading, now: float) -> str:
+        done = reading.finished - self._began_with
+        if not done:
+            return ""
+        seconds = (self._total - reading.finished) * (now - self._began) / done
+        return f" · about {_clock(seconds)} left"
+
+
+def busy_note(busy: tuple[str, float] | None) -> str:
+    """A word on an oracle that was lately too busy to answer."""
+    if busy is None or time.monotonic() - busy[1] > _BUSY_FOR:
+        return ""
+    return f"waiting for the oracle ({busy[0]})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def say(text: Any, *, quiet: bool) -> None:
+    """Print to standard error unless quiet."""
+    if not quiet:
+        err.print(text)

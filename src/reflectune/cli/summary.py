@@ -1,0 +1,83 @@
+"""What a person is told when a command has ended."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.table import Table
+from rich.text import Text
+
+from reflectune.cli.changes import Change, Changes, changes_in
+from reflectune.cli.difference import both, difference
+from reflectune.cli.screen import err
+from reflectune.cli.work import Job, Outcome
+from reflectune.records import Recycled, Version
+from reflectune.recycling import STAGE
+from reflectune.runs import RunDir
+
+
+def show_outcome(job: Job, outcome: Outcome) -> None:
+    """Show what changed, three rows before and after, where the files are and what to do next."""
+    if job.quiet:
+        return
+    counts = outcome.counts
+    if counts.done:
+        with RunDir(job.run) as run:
+            changes = changes_in(run.rows(STAGE, outcome.fingerprint), counts.done)
+        err.print(_table(changes), "")
+        for recycled in changes.examples:
+            _show_row(recycled)
+    err.print(
+        f"{counts.rows:,} rows: {counts.done:,} rewritten, {counts.failed:,} failed, {counts.pending:,} pending"
+        f" · {outcome.usage.requests:,} requests, {outcome.usage.cached:,} from the store · {outcome.seconds:.1f} s"
+    )
+    for reason, count in sorted(counts.reasons.items(), key=lambda item: -item[1]):
+        err.print(f"  {count:>6,} {reason}")
+    _show_next(job, outcome)
+
+
+def command_of(job: Job) -> str:
+    """The command that takes a run up again."""
+    return f"reflectune runs resume {shlex.quote(str(job.run))}"
+
+
+def _table(changes: Changes) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("mean of the rewritten rows", "before", "after"):
+        table.add_column(name, justify="left" if name.startswith("mean") else "right")
+    for name, change in changes.lengths.items():
+        _add(table, f"words of the {name}", change)
+    for name, change in changes.scores.items():
+        _add(table, f"score of the {name}", change)
+    return table
+
+
+def _add(table: Table, name: str, change: Change) -> None:
+    table.add_row(name, str(change.before), str(change.after))
+
+
+def _show_row(recycled: Recycled) -> None:
+    old, new = recycled.versions["original"], recycled.best
+    compare = both if err.no_color or not err.is_terminal else difference
+    err.print(Text(f"── row {recycled.id}", style="bold"))
+    if _asked(old) != _asked(new):
+        err.print(Text("instruction", style="dim"))
+        err.print(compare(_asked(old), _asked(new)))
+    if old.response != new.response:
+        err.print(Text("response", style="dim"))
+        err.print(compare(old.response, new.response))
+    err.print()
+
+
+def _asked(version: Version) -> str:
+    return f"{version.instruction}\n{version.input}" if version.input else version.instruction
+
+
+def _show_next(job: Job, outcome: Outcome) -> None:
+    err.print(f"data      {outcome.data}")
+    err.print(f"failures  {job.run / 'failures.jsonl'}")
+    if outcome.interrupted:
+        err.print(Text(f"Stopped. Go on with: {command_of(job)}", style="yellow"))
+    elif outcome.counts.failed:
+        err.print(f"Look at the failures: reflectune runs show {shlex.quote(str(job.run))} --failed")
+        err.print(f"Try them again:       reflectune runs retry {shlex.quote(str(job.run))}")
