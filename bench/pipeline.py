@@ -2,9 +2,10 @@
 
     python bench/pipeline.py
 
-At 500 ms latency against the floor (requests / concurrency x latency); at 200 ms against a bare aiohttp loop over as many
-requests, timed in the same run, with a plain openai SDK loop beside it. Start-up is not counted: the rows are in the run's
-folder and the language model of the quality rules is loaded before the clock starts. Writing the data files is counted.
+At 500 ms latency against the floor (requests / concurrency x latency); at 200 ms against a bare aiohttp loop over as
+many requests, timed in the same run, with a plain openai SDK loop beside it. Start-up is not counted: the rows are in
+the run's folder and the language model of the quality rules is loaded before the clock starts. Writing the data files
+is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ BOUNDS = {"times_floor_at_500_ms": 1.25, "times_bare_at_200_ms": 1.2, "cpu_ms_pe
 def pipeline(base_url: str, folder: str) -> Callable[[], Any]:
     """Prepare a run over 2,000 rows; the work recycles them and writes the data files."""
     from reflectune import Engine, Recipe, RunDir, open_oracle, open_source, recycle
+    from reflectune.cli.work import calm_collector
     from reflectune.language import detect
     from reflectune.oracles.naming import Address
     from reflectune.oracles.pacing import Pace
@@ -42,6 +44,8 @@ def pipeline(base_url: str, folder: str) -> Callable[[], Any]:
     oracle = open_oracle(f"loopback@{base_url}", Address(connections=CONCURRENCY))
     mark = fingerprint(oracle, settings)
     detect("Der Hund schläft heute den ganzen Tag im Garten hinter dem Haus.")
+
+    calm_collector()
 
     async def work() -> dict[str, int]:
         engine = Engine(oracle, run.store, Pace(CONCURRENCY))

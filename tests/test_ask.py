@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from pydantic import BaseModel
 
-from reflectune.ask import Manner, ask_number, ask_text, ask_value
+from reflectune.ask import Manner, Messages, ask_number, ask_text, ask_value
 from reflectune.criteria import InstructionReflection, ResponseReflection, schema_of
 from reflectune.oracles.engine import Answer, Engine, Rejected, Unacceptable
 from reflectune.records import Message, Reply, Sampling
@@ -17,9 +20,13 @@ class Point(BaseModel):
     note: str
 
 
+def told(opening: Messages, rejected: Sequence[Rejected]) -> Messages:
+    return (*opening, Message("user", " then ".join(one.reason for one in rejected)))
+
+
 def manner(*said: Said, retries: int = 2) -> tuple[Manner, ScriptedOracle]:
     oracle = ScriptedOracle(said)
-    return Manner(Engine(oracle, MemoryStore()), Sampling(), retries, lambda reason: f"told: {reason}"), oracle
+    return Manner(Engine(oracle, MemoryStore()), Sampling(), retries, told), oracle
 
 
 def anything(_: object) -> None:
@@ -40,11 +47,13 @@ async def test_the_reason_is_told_and_the_last_attempt_counts() -> None:
     outcome, attempts = await ask_value(how, OPENING, Point, anything)
     assert isinstance(outcome, Answer)
     assert attempts == 3
-    assert [message.content for message in oracle.requests[1].messages] == ["go", "not json", "told: invalid"]
-    assert [message.role for message in oracle.requests[2].messages] == ["user", "assistant", "user"] + [
-        "assistant",
-        "user",
-    ]
+    assert [request.messages[-1].content for request in oracle.requests] == ["go", "invalid", "invalid then invalid"]
+
+
+async def test_each_further_draw_is_hotter_where_that_is_wanted() -> None:
+    how, oracle = manner("no", "no", "no")
+    await ask_value(replace(how, heat=0.25), OPENING, Point, anything)
+    assert [request.sampling.temperature for request in oracle.requests] == [0.0, 0.25, 0.5]
 
 
 async def test_it_is_asked_at_most_twice_again() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reflectune.records import Rewrite as Rewrite
     from reflectune.records import Sampling as Sampling
     from reflectune.records import Version as Version
-    from reflectune.recycle import recycle as recycle
+    from reflectune.recycling import recycle as recycle
     from reflectune.runs import RunDir as RunDir
     from reflectune.testing import MemoryStore as MemoryStore
     from reflectune.testing import ScriptedOracle as ScriptedOracle
@@ -62,7 +62,7 @@ _HOMES = {
     "convert": "formats",
     "open_oracle": "oracles.naming",
     "open_source": "formats",
-    "recycle": "recycle",
+    "recycle": "recycling",
     "write_rows": "formats",
 }
 

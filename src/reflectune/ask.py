@@ -17,6 +17,7 @@ from reflectune.oracles.engine import Answer, Engine, Rejected, Unacceptable
 from reflectune.oracles.replies import json_text
 from reflectune.records import Message, Reply, Request, Sampling, Schema
 
+Messages = tuple[Message, ...]
 T = TypeVar("T")
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -31,15 +32,17 @@ class Manner:
         engine: Who asks.
         sampling: How tokens are drawn.
         retries: How often to ask again after a reply that was not accepted.
-        complaint: What the oracle is then told, given the reason.
+        again: The conversation for that, made of the opening and of what was rejected so far.
         sample: Which draw of the same request this is.
+        heat: What is added to the temperature each time that it is asked again.
     """
 
     engine: Engine
     sampling: Sampling
     retries: int
-    complaint: Callable[[str], str] = str
+    again: Callable[[Messages, Sequence[Rejected]], Messages] = lambda opening, _: opening
     sample: int = 0
+    heat: float = 0.0
 
 
 async def ask_value(
@@ -123,15 +126,18 @@ async def _insist(
     manner: Manner, opening: Sequence[Message], schema: Schema | None, read: Callable[[Reply], T]
 ) -> tuple[Answer[T] | Rejected, int]:
     """Ask, and ask again with the reason after a reply that was not accepted."""
-    messages = tuple(opening)
-    attempt = 0
+    messages = opening = tuple(opening)
+    sampling = manner.sampling
+    rejected: list[Rejected] = []
     while True:
-        attempt += 1
-        outcome = await manner.engine.ask(Request(messages, manner.sampling, schema, manner.sample), read)
-        if isinstance(outcome, Answer) or outcome.reply is None or attempt > manner.retries:
-            return outcome, attempt
-        said = (Message("assistant", outcome.reply.text),) if outcome.reply.text.strip() else ()
-        messages = (*messages, *said, Message("user", manner.complaint(outcome.reason)))
+        outcome = await manner.engine.ask(Request(messages, sampling, schema, manner.sample), read)
+        attempts = len(rejected) + 1
+        if isinstance(outcome, Answer) or outcome.reply is None or attempts > manner.retries:
+            return outcome, attempts
+        rejected.append(outcome)
+        messages = manner.again(opening, rejected)
+        if sampling.temperature is not None:
+            sampling = replace(sampling, temperature=min(2.0, sampling.temperature + manner.heat))
 
 
 def _first_fault(error: ValidationError) -> str:

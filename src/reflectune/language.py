@@ -38,6 +38,7 @@ _ANY_OWNED = re.compile(f"[{''.join(_OWNED.values())}]+")
 
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|<[^<>\n]*>", re.DOTALL)
 _CODE_SYMBOL = re.compile(r"[{}\[\]()<>=;_\\/|$#@&+*^~%\d]|\.(?=\w)")
+_CODE_SIGNS = re.compile(r"[{}<>=;_\\|@&^~]")
 _CODE_SHARE = 0.12
 
 # Function words, and verbs that instructions open with. Left out is what program code ("for", "in", "from") or a
@@ -54,6 +55,7 @@ _ENGLISH = frozenset(
     )
 )
 _ENGLISH_WORDS = 2
+_PLAIN_ENGLISH_WORDS = 4
 _ENGLISH_SHARE = 0.15
 
 
@@ -111,6 +113,8 @@ def _main_script(sample: str) -> tuple[str, int]:
 
 def _spelled(sample: str) -> str | None:
     """The language of a sample in a script that several languages share."""
+    if _plainly_english(sample):
+        return "en"
     words = _WORD.findall(sample.lower())
     if len(_CODE_SYMBOL.findall(sample)) > _CODE_SHARE * len(sample):
         return None
@@ -121,6 +125,14 @@ def _spelled(sample: str) -> str | None:
         return None
     code, confidence = _model()(" ".join(words)[: SAMPLE // 2])
     return code if confidence >= MIN_CONFIDENCE and code != "zxx" else None
+
+
+def _plainly_english(sample: str) -> bool:
+    """A quick look that spares most text the careful one: many function words, hardly a sign of code."""
+    words = sample.lower().split()
+    if len(_ENGLISH.intersection(words)) < _PLAIN_ENGLISH_WORDS or _CODE_SIGNS.search(sample):
+        return False
+    return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
 
 
 @cache

@@ -160,6 +160,8 @@ def _loop(case: _Case) -> str | None:
 
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[<>=+/^%]")
+_SIGN = re.compile("[<>=+/^%]")
+_PLAIN = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
 _SPACE_AND_MARKS = bytes(code for code in range(128) if not chr(code).isalnum())
 _POLITE = frozenset({"please", "kindly", "a", "an", "the", "请"})
 _LONG_ENOUGH = 20
@@ -168,6 +170,10 @@ _CHANGED_SHARE = 0.1
 
 
 def _tokens(text: str) -> list[str]:
+    """The words and signs of a text in lower case."""
+    if text.isascii() and not _SIGN.search(text):
+        words = text.translate(_PLAIN).split()
+        return words or list("".join(text.lower().split()))
     folded = text.casefold()
     return _TOKEN.findall(folded) or list("".join(folded.split()))
 
@@ -196,12 +202,12 @@ def _same_response(new: str, old: str) -> bool:
     if not _alike(new, old):
         return False
     words, old_words = _tokens(new), _tokens(old)
-    if words == old_words:
-        return True
-    if min(len(words), len(old_words)) < _LONG_ENOUGH or abs(len(words) - len(old_words)) > _CHANGED_PAIRS:
+    if words == old_words or min(len(words), len(old_words)) < _LONG_ENOUGH:
+        return words == old_words
+    # Each side may have two other words in each pair of words that it changes.
+    strangers = len(set(words).symmetric_difference(old_words))
+    if abs(len(words) - len(old_words)) > _CHANGED_PAIRS or strangers > 4 * _CHANGED_PAIRS:
         return False
-    if len(set(words).symmetric_difference(old_words)) > 4 * _CHANGED_PAIRS:
-        return False  # each side has at most two other words in each pair that it may change
     pairs, old_pairs = Counter(pairwise(words)), Counter(pairwise(old_words))
     added, removed = pairs - old_pairs, old_pairs - pairs
     if max(added.total(), removed.total()) > min(_CHANGED_PAIRS, _CHANGED_SHARE * len(old_words)):

@@ -56,6 +56,7 @@ def command(
     dry_run: Annotated[bool, typer.Option(help="Say what would be asked, and ask nothing.")] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False,
 ) -> None:
     """Have an oracle criticise and rewrite each pair, and keep every critique and every failure.
 
@@ -73,9 +74,12 @@ def command(
 
     reflectune recycle data.json --oracle gpt-4o-mini --dry-run   what it would ask, without asking
     """
+    import logging
+
     from reflectune.cli.work import Job
     from reflectune.recipe import Recipe, overridden
 
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s")
     stage: dict[str, Any] = {
         "reflect": reflect,
         "ask": ask,

@@ -12,7 +12,7 @@ messages) or a tree (oasst). Both are found out from the data; a `Mapping` says 
 from reflectune.formats.convert import SHAPES_TO, ShapeTo, convert
 from reflectune.formats.mapping import Mapping, parse_mapping
 from reflectune.formats.source import OWN_IDS, Row, Source, open_source
-from reflectune.formats.write import write_rows
+from reflectune.formats.write import check_target, write_rows
 
 __all__ = [
     "OWN_IDS",
@@ -21,6 +21,7 @@ __all__ = [
     "Row",
     "ShapeTo",
     "Source",
+    "check_target",
     "convert",
     "open_source",
     "parse_mapping",

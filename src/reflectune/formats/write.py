@@ -21,6 +21,18 @@ from reflectune.formats.optional import load_optional
 _BATCH = 1_000
 
 
+def check_target(path: str | Path) -> None:
+    """Check, before there are any rows, that they could be written to a file of this name.
+
+    Raises:
+        SettingsError: The name ends in something that cannot be written.
+        MissingExtraError: Parquet is asked for and the extra `hf` is not installed.
+    """
+    writer, _ = _writer_of(Path(path))
+    if writer is _WRITERS[".parquet"]:
+        load_optional("pyarrow", str(path))
+
+
 def write_rows(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     """Write rows to `.jsonl`, `.json`, `.csv` (the text ones also `.gz`) or `.parquet`, by the name's end; UTF-8.
 
@@ -39,11 +51,7 @@ def write_rows(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
         MissingExtraError: Parquet is asked for and the extra `hf` is not installed.
     """
     path = Path(path)
-    packed = path.suffix == ".gz"
-    suffix = path.with_suffix("").suffix if packed else path.suffix
-    writer = _WRITERS.get(suffix)
-    if writer is None or (packed and suffix == ".parquet"):
-        raise SettingsError(f"{path}: cannot write this kind of file", mend=f"End its name in {', '.join(_WRITERS)}")
+    writer, packed = _writer_of(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with ExitStack() as stack:
@@ -173,3 +181,13 @@ _WRITERS: dict[str, Callable[[BinaryIO, Iterable[dict[str, Any]], Path], int]] =
     ".csv": _write_csv,
     ".parquet": _write_parquet,
 }
+
+
+def _writer_of(path: Path) -> tuple[Callable[[BinaryIO, Iterable[dict[str, Any]], Path], int], bool]:
+    """What writes a file of this name, and whether it is to be packed."""
+    packed = path.suffix == ".gz"
+    suffix = path.with_suffix("").suffix if packed else path.suffix
+    writer = _WRITERS.get(suffix)
+    if writer is None or (packed and suffix == ".parquet"):
+        raise SettingsError(f"{path}: cannot write this kind of file", mend=f"End its name in {', '.join(_WRITERS)}")
+    return writer, packed

@@ -49,6 +49,7 @@ class Prompts:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._texts = dict(_shipped())
+        self._tables: dict[tuple[Language, str], dict[str, str]] = {}
         if folder is not None:
             self._texts |= _replacements(folder)
 
@@ -73,8 +74,14 @@ class Prompts:
 
     def reason(self, language: Language, name: str) -> str:
         """What an oracle is told when its reply is rejected; the bare reason where nothing is written for it."""
-        reasons = yaml.safe_load(self.text(language, "reasons.yaml"))
-        return str(reasons.get(name, f"{name}.")).strip()
+        return self.table(language, "reasons.yaml").get(name, f"{name}.")
+
+    def table(self, language: Language, name: str) -> dict[str, str]:
+        """A prompt file that maps names to texts, as YAML."""
+        if (language, name) not in self._tables:
+            loaded = yaml.safe_load(self.text(language, name))
+            self._tables[language, name] = {str(key): str(value).strip() for key, value in loaded.items()}
+        return self._tables[language, name]
 
     def hash(self, *prefixes: str) -> str:
         """A hash of the prompts whose file name starts with one of the prefixes, in every language."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import fcntl
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -145,7 +148,7 @@ class RunDir:
             unread = Failure.model_validate_json(failure) if failure else None
             yield StoredRow(
                 id=name,
-                raw=orjson.loads(raw),
+                raw=json.loads(raw),
                 example=_example(name, example) if example else None,
                 result=result,
                 failure=unread or (result.failure if result else None),
@@ -230,11 +233,27 @@ def _lock(path: Path) -> int:
 def _columns(row: IncomingRow) -> tuple[int, str, str, bytes | None, bytes, bytes | None]:
     if row.example is not None:
         example = row.example
-        return row.number, example.id, example.content_hash(), orjson.dumps(example), orjson.dumps(row.raw), None
+        return row.number, example.id, example.content_hash(), orjson.dumps(example), _packed(row), None
     failure = row.failure
     if failure is None:
         raise ValueError(f"Row {row.number} has neither an example nor a failure.")
-    return row.number, failure.id, "", None, orjson.dumps(row.raw), failure.model_dump_json().encode()
+    return row.number, failure.id, "", None, _packed(row), failure.model_dump_json().encode()
+
+
+def _packed(row: IncomingRow) -> bytes:
+    """The row as JSON. Not by orjson, which turns NaN into null and knows no large integers nor half characters."""
+    try:
+        return json.dumps(row.raw, default=_plain).encode()
+    except TypeError as error:
+        raise InputError(f"Row {row.number}: {error}.", mend="Leave that column out.") from error
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    raise TypeError(f"a value of the type {type(value).__name__} has no place in JSON")
 
 
 def _example(name: str, packed: bytes) -> Example:

@@ -1,0 +1,199 @@
+"""A GGUF model inside this process: llama.cpp with continuous batching, no server and no network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from reflectune.errors import MissingExtraError, OracleBusy, OracleError, RequestRefused
+from reflectune.oracles.weights import find_weights, fingerprint
+from reflectune.records import Reply, Request, Sampling, Schema
+
+__all__ = ["LocalOracle", "LocalSettings"]
+
+SMALL_MODEL = Sampling(temperature=0.2, top_p=0.9, max_tokens=512, repetition_penalty=1.1)
+"""Temperature and top_p as SmolLM2's makers advise; the penalty keeps a small model out of loops."""
+LONGEST_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How an embedded model runs.
+
+    Attributes:
+        slots: How many requests are decoded together.
+        context: Tokens that one request may have, its reply included. The cache for all slots is allocated at once: for
+            the embedded model 23 MB for each slot and 1,024 tokens.
+        threads: CPU threads; `None` for as many as this process may use.
+    """
+
+    slots: int = 8
+    context: int = 4096
+    threads: int | None = None
+
+
+class LocalOracle:
+    """An oracle over llama.cpp.
+
+    Attributes:
+        name: `local:`, the weights' file name and a fingerprint of their content; the same on every machine.
+        concurrency: The number of slots.
+        sampling: Temperature 0.2, top_p 0.9, repetition penalty 1.1, at most 512 new tokens.
+        text_limit: The most characters of a string in a JSON reply.
+        dialogue: True: a small model fills one field per turn better than a large JSON value.
+    """
+
+    text_limit: int | None = 300
+    dialogue = True
+
+    def __init__(self, weights: Path, settings: LocalSettings) -> None:
+        self.name = f"local:{weights.name}:{fingerprint(weights)}"
+        self.concurrency: int | None = settings.slots
+        self.sampling = SMALL_MODEL
+        self._context = settings.context
+        self._server = _start(weights, settings)
+        self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="reflectune-local")
+
+    @classmethod
+    def open(cls, model: str = "local", settings: LocalSettings | None = None) -> Self:
+        """Load a model.
+
+        Args:
+            model: `local` for the embedded weights, `local:FILE.gguf`, or `local:ORG/NAME[:FILE.gguf]` for a hub file.
+            settings: How it runs.
+
+        Raises:
+            MissingExtraError: A package that it needs is not installed; names the command.
+            OracleError: The weights cannot be read or loaded.
+            SettingsError: There is no such file.
+        """
+        _runtime()  # before the weights: nothing is downloaded or converted in vain
+        return cls(find_weights(model), settings or LocalSettings())
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            OracleBusy: llama.cpp reports a fault of its own.
+            RequestRefused: The request does not fit the context, holds NUL characters or a schema that has no grammar.
+        """
+        if any("\0" in message.content for message in request.messages):
+            raise RequestRefused(
+                "The request holds NUL characters.", reason="nul-character", mend="Remove them from the row."
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(self._threads, self._server.handle_chat_completions, _body(request))
+        except (ValueError, TypeError) as error:  # a schema without a grammar, text that is not Unicode
+            raise RequestRefused(f"llama.cpp refused the request: {error}", reason="bad-request") from error
+        if "error" in answer:
+            raise self._fault(answer["error"])
+        return _reply(answer)
+
+    async def aclose(self) -> None:
+        """Wait for the replies in flight, then free the model's memory."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._server = None
+
+    def _fault(self, error: dict[str, Any]) -> OracleError:
+        what = f"llama.cpp refused the request: {error.get('message', error)}"
+        if error.get("type") == "exceed_context_size_error":
+            mend = (
+                f"Shorten or leave out the row, or open the model with a context of more than {self._context:,} tokens."
+            )
+            return RequestRefused(what, reason="context-overflow", mend=mend)
+        if int(error.get("code", 500)) >= 500:  # noqa: PLR2004 - HTTP's classes of status
+            return OracleBusy(what, reason="server-error")
+        return RequestRefused(what, reason="bad-request")
+
+
+def _runtime() -> ModuleType:
+    # llama.cpp's OpenMP threads spin for work: by default so long that they starve a busy machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "The embedded model needs the package xllamacpp.", mend="Run: pip install 'reflectune[local]'"
+        ) from error
+    except (ImportError, OSError) as error:
+        mend = "Run: apt-get install libgomp1" if "libgomp" in str(error) else "Reinstall xllamacpp."
+        raise OracleError(f"xllamacpp cannot be loaded: {error}", mend=mend) from error
+    return xllamacpp
+
+
+def _start(weights: Path, settings: LocalSettings) -> Any:
+    runtime = _runtime()
+    params = runtime.CommonParams()
+    params.model.path = str(weights)
+    params.n_parallel = settings.slots
+    params.n_ctx = settings.slots * settings.context
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or _cpus()
+    params.cache_ram_mib = 0  # prefixes are reused inside the slots; copies of them would grow to 8 GiB
+    params.verbosity = 0
+    params.warmup = False
+    params.api_keys = [secrets.token_urlsafe(32)]
+    # The library always listens for HTTP. A socket in a private folder that is gone a moment later leaves no way in;
+    # where there are no such sockets, the key that nobody knows does.
+    with tempfile.TemporaryDirectory(prefix="reflectune-") as folder:
+        socket = f"{folder}/closed.sock"
+        params.hostnames = [socket if os.name == "posix" and len(socket) < LONGEST_SOCKET_PATH else "127.0.0.1"]
+        try:
+            return runtime.Server(params)
+        except RuntimeError as error:
+            raise OracleError(
+                f"{weights} cannot be loaded: {error}",
+                mend="Check that the file is whole and of a kind that llama.cpp knows, and that its memory suffices.",
+            ) from error
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _body(request: Request) -> dict[str, Any]:
+    sampling = request.sampling
+    wanted = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "repeat_penalty": sampling.repetition_penalty,
+        **_constraint(request.schema),
+    }
+    return {
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_tokens": sampling.max_tokens,
+        "seed": (sampling.seed or 0) + request.sample,
+        **{name: value for name, value in wanted.items() if value is not None},
+    }
+
+
+def _constraint(schema: Schema | None) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    if schema.body.keys() <= {"type", "enum"} and "enum" in schema.body:
+        # The grammar made of a schema lets white space follow the value, and a small model goes on with that.
+        choices = (json.dumps(json.dumps(value, ensure_ascii=False)) for value in schema.body["enum"])
+        return {"grammar": f"root ::= {' | '.join(choices)}"}
+    return {"json_schema": schema.body}
+
+
+def _reply(answer: dict[str, Any]) -> Reply:
+    choice, usage = answer["choices"][0], answer["usage"]
+    return Reply(
+        text=choice["message"].get("content") or "",
+        reasoning=choice["message"].get("reasoning_content"),
+        finish_reason=choice["finish_reason"],
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cached_tokens=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+    )

@@ -1,0 +1,69 @@
+"""The worked examples of a dialogue: short conversations that show a model what is wanted."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reflectune.errors import SettingsError
+from reflectune.prompts import Language, Prompts
+
+_FILE = "dialogue_pairs.yaml"
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Judged(_Shown):
+    """A criterion of a task, or of an answer to it, with the remark and the score that it deserves."""
+
+    task: str
+    answer: str = ""
+    criterion: str
+    remark: str
+    score: int
+
+
+class Bettered(_Shown):
+    """A task or an answer with what is weak about it and how it becomes better."""
+
+    task: str
+    answer: str = ""
+    weakness: str = ""
+    better: str
+
+
+class Worked(_Shown):
+    """Every worked example of a language.
+
+    Attributes:
+        instruction_critique: Criteria of instructions.
+        response_critique: Criteria of responses.
+        instruction: Instructions made better.
+        instruction_context: One more, for rows that have earlier turns.
+        answer: Instructions answered well.
+        response: Responses made better.
+    """
+
+    instruction_critique: tuple[Judged, ...]
+    response_critique: tuple[Judged, ...]
+    instruction: tuple[Bettered, ...]
+    instruction_context: tuple[Bettered, ...]
+    answer: tuple[Bettered, ...]
+    response: tuple[Bettered, ...]
+
+
+@cache
+def worked_examples(prompts: Prompts, language: Language) -> Worked:
+    """The worked examples of a language.
+
+    Raises:
+        SettingsError: The file does not hold them in the form of `Worked`.
+    """
+    try:
+        return Worked.model_validate(yaml.safe_load(prompts.text(language, _FILE)))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise SettingsError(f"The prompt {language}/{_FILE} cannot be used: {error}", mend="Mend the file.") from error
