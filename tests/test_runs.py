@@ -187,10 +187,14 @@ def test_a_missing_run(tmp_path: Path) -> None:
 async def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run._database.execute("PRAGMA max_page_count = 20")
+        texts = [os.urandom(2000).hex() for _ in range(200)]
+        keep = [
+            run.store.keep_reply(str(number), Request((Message("user", text),)), "o", Reply(text=text))
+            for number, text in enumerate(texts)
+        ]
+        await keep[0]
         with pytest.raises(RunError, match="full") as caught:
-            for number in range(200):
-                text = os.urandom(2000).hex()
-                await run.store.keep_reply(str(number), Request((Message("user", text),)), "o", Reply(text=text))
+            await asyncio.gather(*keep[1:])
         assert "same command" in caught.value.mend
     with RunDir(tmp_path) as run:
         assert run.store.reply("0") is not None
