@@ -132,17 +132,15 @@ class _Talk:
         facts = self._facts | {"weakness": link}
         short, tries = await self._text("instruction", facts, better, self._judge_instruction)
         instruction = self._with_input(short)
-        answered = [(example, example.better) for example in self._worked.answer]
         judge = partial(self._judge_response, instruction=instruction)
-        response, more_tries = await self._text("answer", {"task": instruction}, answered, judge)
+        response, more_tries = await self._text("answer", {"task": instruction}, judge=judge)
         new = Version(instruction=instruction, response=response)
         return Rewrite(kind="instruction", remarks=remarks, link=link, version=new, attempts=max(tries, more_tries))
 
     async def new_response(self) -> Rewrite:
         """Criticise the response and write a better one."""
         remarks = await self.criticise(("response",))
-        shown = [(example, example.better) for example in self._worked.response]
-        response, tries = await self._text("response", self._facts, shown, self._judge_response)
+        response, tries = await self._text("response", self._facts, judge=self._judge_response)
         new = self._version.model_copy(update={"response": response})
         return Rewrite(kind="response", remarks=remarks, version=new, attempts=tries)
 
@@ -190,11 +188,11 @@ class _Talk:
         self,
         name: str,
         facts: Mapping[str, str],
-        shown: Iterable[tuple[Bettered, str]],
+        shown: Iterable[tuple[Bettered, str]] = (),
         judge: Callable[[str, Reply], Rejection | None] | None = None,
     ) -> tuple[str, int]:
-        """One text, after worked examples of its kind, and how many replies it took."""
-        turns = [self._system(name)]
+        """One text, after worked examples of its kind where there are any, and how many replies it took."""
+        turns = [self._system(name)] if shown else []
         for example, reply in shown:
             turns += [self._user(name, example.model_dump()), Message("assistant", reply)]
         turns.append(self._user(name, facts))

@@ -28,11 +28,11 @@ class Judged(_Shown):
 
 
 class Bettered(_Shown):
-    """A task or an answer with what is weak about it and how it becomes better."""
+    """A task and its answer, with what is weak about them and how the task becomes better."""
 
     task: str
-    answer: str = ""
-    weakness: str = ""
+    answer: str
+    weakness: str
     better: str
 
 
@@ -44,16 +44,12 @@ class Worked(_Shown):
         response_critique: Criteria of responses.
         instruction: Instructions made better.
         instruction_context: One more, for rows that have earlier turns.
-        answer: Instructions answered well.
-        response: Responses made better.
     """
 
     instruction_critique: tuple[Judged, ...]
     response_critique: tuple[Judged, ...]
     instruction: tuple[Bettered, ...]
     instruction_context: tuple[Bettered, ...]
-    answer: tuple[Bettered, ...]
-    response: tuple[Bettered, ...]
 
 
 @cache
