@@ -1,5 +1,4 @@
-"""All 3,111 real rows against an OpenAI-compatible server on the loopback interface: each ends as a rewrite or with a
-reason.
+"""3,111 real rows against a server on the loopback interface: each ends as a rewrite or with a reason.
 
 python bench/cherry_server.py
 """

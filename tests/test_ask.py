@@ -139,3 +139,10 @@ def test_every_string_is_limited_where_a_limit_is_asked_for() -> None:
     note = body["properties"]["instruction_critique"]["properties"]["ambiguity"]["properties"]
     assert note["remark"]["maxLength"] == 100
     assert "maxLength" not in str(schema_of(InstructionReflection).body)
+
+
+async def test_a_reply_under_a_grammar_has_room_to_end() -> None:
+    how, oracle = manner('{"x": 1, "note": "a"}')
+    oracle.text_limit = 3000
+    await ask_value(how, OPENING, Point, anything)
+    assert oracle.requests[0].sampling.max_tokens >= 3000

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from reflectune.criteria import schema_of
+from reflectune.criteria import longest_reply, schema_of
 from reflectune.oracles.engine import Answer, Engine, Rejected, Unacceptable
 from reflectune.oracles.replies import json_text
 from reflectune.records import Message, Reply, Request, Sampling, Schema
@@ -59,7 +59,11 @@ async def ask_value(
     Returns:
         The value or why there is none, and how many replies it took.
     """
-    schema = schema_of(model, text_limit=manner.engine.oracle.text_limit)
+    limit = manner.engine.oracle.text_limit
+    schema = schema_of(model, text_limit=limit)
+    if limit is not None:  # the grammar ends the reply in time; a limit on its tokens would only break it
+        room = max(manner.sampling.max_tokens, longest_reply(schema))
+        manner = replace(manner, sampling=replace(manner.sampling, max_tokens=room))
 
     def read(reply: Reply) -> Value:
         refuse_unfinished(reply)

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reflectune.records import Reflection, Remark, Schema
 
+_BETWEEN = 24
+"""Tokens of a property's name, quotes and white space, at most."""
+
 Score = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
@@ -110,6 +113,16 @@ def schema_of(model: type[BaseModel], *, text_limit: int | None = None) -> Schem
     if text_limit is not None:
         _limit(body, text_limit)
     return Schema(model.__name__, body)
+
+
+def longest_reply(schema: Schema) -> int:
+    """The most tokens of a reply whose every string is limited: one a character, and some for what is between."""
+    return _size(schema.body)
+
+
+def _size(node: dict[str, Any]) -> int:
+    inner = sum(_BETWEEN + _size(value) for value in node.get("properties", {}).values())
+    return int(node.get("maxLength", 0)) + inner
 
 
 def _plain(node: Any, definitions: Mapping[str, Any]) -> Any:

@@ -51,7 +51,7 @@ class LocalOracle:
         dialogue: True: a small model fills one field per turn better than a large JSON value.
     """
 
-    text_limit: int | None = 300
+    text_limit: int | None = 100
     dialogue = True
 
     def __init__(self, weights: Path, settings: LocalSettings) -> None:
