@@ -32,7 +32,7 @@ class LocalSettings:
         slots: How many requests are decoded together.
         context: Tokens that one request may have, its reply included. The cache for all slots is allocated at once: for
             the embedded model 23 MB for each slot and 1,024 tokens.
-        threads: CPU threads; `None` for as many as this process may use.
+        threads: CPU threads; `None` for as many as there are idle processors.
     """
 
     slots: int = 8
@@ -136,7 +136,7 @@ def _start(weights: Path, settings: LocalSettings) -> Any:
     params.model.path = str(weights)
     params.n_parallel = settings.slots
     params.n_ctx = settings.slots * settings.context
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or _cpus()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or _idle_cpus()
     params.cache_ram_mib = 0  # prefixes are reused inside the slots; copies of them would grow to 8 GiB
     params.verbosity = 0
     params.warmup = False
@@ -155,10 +155,15 @@ def _start(weights: Path, settings: LocalSettings) -> Any:
             ) from error
 
 
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _idle_cpus() -> int:
+    """The processors that this process may use and that were idle in the last minute; at least one.
+
+    The threads wait for each other many times a token. One that has to share its processor holds up all the others: two
+    threads beside another busy process were slower than one alone.
+    """
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = int(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
+    return max(1, mine - busy)
 
 
 def _body(request: Request) -> dict[str, Any]:
