@@ -122,6 +122,7 @@ async def test_input_and_earlier_turns_are_shown() -> None:
     assert recycled.best.instruction.endswith("\n\nTea is a drink made of leaves.")
     (answered,) = oracle.asked("answer")
     assert "Tea is a drink made of leaves." in answered.messages[-1].content
+    assert [message.content for message in answered.messages[:-1]] == ["Which drink is best?", "Black tea."]
 
 
 async def test_each_kind_of_text_has_its_own_limit_and_penalty() -> None:

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import secrets
+import statistics
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ __all__ = ["LocalOracle", "LocalSettings"]
 SMALL_MODEL = Sampling(temperature=0.2, top_p=0.9, max_tokens=512, repetition_penalty=1.1)
 """Temperature and top_p as SmolLM2's makers advise; the penalty keeps a small model out of loops."""
 LONGEST_SOCKET_PATH = 100
+_LOOKS = 5
+_BETWEEN_LOOKS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +160,26 @@ def _start(weights: Path, settings: LocalSettings) -> Any:
 
 
 def _idle_cpus() -> int:
-    """The processors that this process may use and that were idle in the last minute; at least one.
+    """How many of the processors that this process may use are idle; at least one.
 
     The threads wait for each other many times a token. One that has to share its processor holds up all the others: two
     threads beside another busy process were slower than one alone.
     """
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = int(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
-    return max(1, mine - busy)
+    idle = (os.cpu_count() or 1) - _others_running()
+    return min(mine, max(1, idle))
+
+
+def _others_running() -> int:
+    """How many other threads run or are ready to, where the system says so: the median of a few looks."""
+    state = Path("/proc/loadavg")
+    if not state.is_file():
+        return 0
+    looks = []
+    for _ in range(_LOOKS):
+        looks.append(int(state.read_text().split()[3].partition("/")[0]) - 1)
+        time.sleep(_BETWEEN_LOOKS)
+    return int(statistics.median(looks))
 
 
 def _body(request: Request) -> dict[str, Any]:

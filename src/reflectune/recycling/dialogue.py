@@ -121,6 +121,7 @@ class _Talk:
         self._manner = replace(manner, again=self._again, heat=_HEAT_OF_A_RETRY)
         self._worked = worked_examples(prompts, language)
         self._earlier = _last_exchange(example)
+        self._before = _conversation(example)
         self._facts = {"task": self._task(), "answer": version.response}
 
     async def new_instruction(self) -> Rewrite:
@@ -192,7 +193,7 @@ class _Talk:
         judge: Callable[[str, Reply], Rejection | None] | None = None,
     ) -> tuple[str, int]:
         """One text, after worked examples of its kind where there are any, and how many replies it took."""
-        turns = [self._system(name)] if shown else []
+        turns = [self._system(name)] if shown else list(self._before)
         for example, reply in shown:
             turns += [self._user(name, example.model_dump()), Message("assistant", reply)]
         turns.append(self._user(name, facts))
@@ -259,6 +260,12 @@ class _Talk:
         given = self._version.input.strip()
         missing = given and given.casefold() not in instruction.casefold()
         return f"{instruction}\n\n{given}" if missing else instruction
+
+
+def _conversation(example: Example) -> list[Message]:
+    """The system prompt and the earlier turns of a row: a response is asked for as their continuation."""
+    system = [Message("system", example.system)] if example.system else []
+    return [*system, *(turn for turn in example.history if turn.role in ("user", "assistant"))]
 
 
 def _last_exchange(example: Example) -> tuple[str, str] | None:
