@@ -24,7 +24,7 @@ def main() -> None:
     for line in (PROOF / "cherry_local" / "recycled.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         print(f"\n{row['instruction']}\n    {row['output']}")
-    save("cherry_local", summary=summary, replies=replies("cherry_local"))
+    save("cherry_local", met=summary["pending"] == 0, summary=summary, replies=replies("cherry_local"))
 
 
 if __name__ == "__main__":

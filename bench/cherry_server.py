@@ -25,7 +25,13 @@ def main() -> None:
         stats = server.stats()
     print(f"{summary['rewritten']} of {summary['rows']} rows are rewritten; failed: {summary['failures']}")
     print(f"{stats['requests']} requests, {stats['distinct']} of them different, in {summary['seconds']} s")
-    save("cherry_server", summary=summary, replies=replies("cherry_server"), requests=stats["requests"])
+    save(
+        "cherry_server",
+        met=summary["pending"] == 0,
+        summary=summary,
+        replies=replies("cherry_server"),
+        requests=stats["requests"],
+    )
 
 
 if __name__ == "__main__":

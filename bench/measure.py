@@ -86,24 +86,30 @@ def _peak_rss_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def save(name: str, **results: Any) -> Path:
+def save(name: str, *, met: bool, **results: Any) -> None:
     """Write results as JSON, with the machine that they were measured on.
 
     Args:
         name: The file's name in `bench/results`, without `.json`.
+        met: Whether every bound was kept.
         results: Numbers, or `Measured`.
+
+    Raises:
+        SystemExit: A bound was not kept.
     """
     plain = {key: asdict(value) if isinstance(value, Measured) else value for key, value in results.items()}
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**plain, "machine": machine}, indent=2) + "\n")
-    return path
+    path.write_text(json.dumps({"met": met, **plain, "machine": machine}, indent=2) + "\n")
+    if not met:
+        raise SystemExit(f"{name}: a bound was not kept")
 
 
 def finished(name: str) -> bool:
-    """Whether a result is there already; says so."""
+    """Whether a result that kept its bounds is there already; says so."""
     path = RESULTS / f"{name}.json"
-    if path.is_file():
+    there = path.is_file() and bool(json.loads(path.read_text())["met"])
+    if there:
         print(f"{path} is there already; `make clean-proof` forgets it.")
-    return path.is_file()
+    return there

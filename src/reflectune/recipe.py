@@ -51,7 +51,7 @@ class RecycleSettings(Settings):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=16)
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
 
     @property
     def reflections(self) -> tuple[Reflection, ...]:
@@ -92,11 +92,11 @@ class Recipe(Settings):
     data: str
     map: str | None = None
     limit: int | None = Field(default=None, ge=1)
-    oracle: str = "local"
+    oracle: str = Field(default="local", min_length=1)
     base_url: str | None = None
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_]\w{0,63}$")
     max_concurrency: int = Field(default=32, ge=1)
-    timeout: float = Field(default=600.0, gt=0)
+    timeout: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     max_failed: float = Field(default=0.05, ge=0, le=1)
     fill: Literal["none", "original"] = "none"
     output: Path | None = None
@@ -130,7 +130,7 @@ class Recipe(Settings):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SettingsError(f"There is no recipe {path}.", mend="Check the path.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise SettingsError(f"{path} is not YAML: {error}", mend="Mend the file.") from error
         if not isinstance(values, dict):
             raise SettingsError(f"{path} holds no settings.", mend="Write `key: value` lines.")
@@ -139,7 +139,9 @@ class Recipe(Settings):
     def save(self, path: Path) -> None:
         """Write the recipe as YAML, leaving out what is not set."""
         values = self.model_dump(mode="json", exclude_none=True)
-        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        part = path.with_suffix(".part")
+        part.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        part.replace(path)
 
 
 def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 
 import typer
 
 from reflectune.cli import export, recycle, runs
 from reflectune.cli.screen import complain
-from reflectune.errors import ReflectuneError, SettingsError
+from reflectune.errors import ReflectuneError, RunError, SettingsError
 
 app = typer.Typer(
     name="reflectune",
@@ -47,3 +48,7 @@ def main() -> None:
     except ReflectuneError as error:
         complain(error)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except sqlite3.Error as error:
+        mend = "Free some disk space, or name another folder with --run."
+        complain(RunError(f"The run's database cannot be used: {error}.", mend=mend))
+        sys.exit(1)

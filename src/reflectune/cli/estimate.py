@@ -51,8 +51,9 @@ def show_estimate(recipe: Recipe, *, as_json: bool) -> None:
 
 def _rubric_bytes(prompts: Prompts, language: Language, *, dialogue: bool) -> int:
     """The mean size of the fixed part of a request."""
-    name = "dialogue" if dialogue else "structured"
-    sizes = [len(prompts.text(language, f"{name}_{kind}.txt").encode()) for kind in ("instruction", "response")]
+    if dialogue:  # each conversation begins with one of the three sets of worked examples
+        return len(prompts.text(language, "dialogue_pairs.yaml").encode()) // 3
+    sizes = [len(prompts.text(language, f"structured_{kind}.txt").encode()) for kind in ("instruction", "response")]
     return sum(sizes) // len(sizes)
 
 

@@ -26,16 +26,15 @@ def command(
 
     reflectune export runs/data --to messages > train.jsonl
     """
-    import orjson
-
     from reflectune.cli.runs import export_of
-    from reflectune.formats import write_rows
+    from reflectune.formats import check_target, to_json, write_rows
     from reflectune.runs import RunDir
 
     with RunDir(run, create=False) as folder:
         rows = export_of(folder, to=to, fill=fill == "original").rows(folder)
         if output is not None:
+            check_target(output)
             write_rows(output, rows)
             return
         for row in rows:
-            typer.echo(orjson.dumps(row, default=str))
+            typer.echo(to_json(row))

@@ -116,7 +116,8 @@ def command(
 
 def name_of(data: str) -> str:
     """The default name of a run: the data's, without folders and suffixes."""
-    return Path(data.replace(":", "-")).name.split(".")[0] or "data"
+    name = Path(data.replace(":", "-")).name.removesuffix(".gz")
+    return name.removesuffix(Path(name).suffix) or "data"
 
 
 def carry_out(job: Job, *, as_json: bool) -> None:

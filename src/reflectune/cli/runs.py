@@ -129,13 +129,13 @@ def _row_of(run: RunDir, mark: str, name: str) -> StoredRow:
 
 
 def _show_row(row: StoredRow, *, as_json: bool) -> None:
-    import orjson
+    from reflectune.formats import to_json
 
     if as_json or row.result is None:
         result = row.result.model_dump(mode="json") if row.result else None
         failure = row.failure.model_dump(mode="json") if row.failure else None
         shown = {"id": row.id, "raw": row.raw, "result": result, "failure": failure}
-        typer.echo(orjson.dumps(shown, default=str).decode())
+        typer.echo(to_json(shown))
         return
     for name, version in row.result.versions.items():
         typer.echo(f"── {name}\n{version.instruction}\n{version.input}\n→ {version.response}\n")

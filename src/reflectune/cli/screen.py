@@ -16,7 +16,7 @@ from reflectune.errors import ReflectuneError
 _PLAIN_EVERY = 10.0
 _BUSY_FOR = 15.0
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def complain(error: ReflectuneError) -> None:

@@ -12,7 +12,7 @@ messages) or a tree (oasst). Both are found out from the data; a `Mapping` says 
 from reflectune.formats.convert import SHAPES_TO, ShapeTo, convert
 from reflectune.formats.mapping import Mapping, parse_mapping
 from reflectune.formats.source import OWN_IDS, Row, Source, open_source
-from reflectune.formats.write import check_target, write_rows
+from reflectune.formats.write import check_target, to_json, write_rows
 
 __all__ = [
     "OWN_IDS",
@@ -25,5 +25,6 @@ __all__ = [
     "convert",
     "open_source",
     "parse_mapping",
+    "to_json",
     "write_rows",
 ]

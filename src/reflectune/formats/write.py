@@ -28,7 +28,12 @@ def check_target(path: str | Path) -> None:
         SettingsError: The name ends in something that cannot be written.
         MissingExtraError: Parquet is asked for and the extra `hf` is not installed.
     """
-    writer, _ = _writer_of(Path(path))
+    path = Path(path)
+    writer, _ = _writer_of(path)
+    if not os.access(path.parent, os.W_OK):
+        raise SettingsError(
+            f"{path}: there is no folder {path.parent} to write to", mend="Make it, or name another place"
+        )
     if writer is _WRITERS[".parquet"]:
         load_optional("pyarrow", str(path))
 
@@ -150,15 +155,24 @@ def _cell(value: Any, path: Path, number: int) -> str:
     return _json(value, path, number).decode()
 
 
-def _json(value: Any, path: Path, number: int) -> bytes:
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=_plain)
-    except TypeError as fault:
-        raise _misfit(path, number, str(fault)) from fault
+def to_json(value: Any) -> bytes:
+    """A value of a row as JSON, in UTF-8 with no needless escapes; dates and decimals as text.
+
+    Raises:
+        TypeError: It holds what has no place in JSON.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_plain)
     try:
         return text.encode()
     except UnicodeEncodeError:  # half a surrogate pair has no UTF-8, but JSON has an escape for it
         return json.dumps(value, default=_plain).encode()
+
+
+def _json(value: Any, path: Path, number: int) -> bytes:
+    try:
+        return to_json(value)
+    except TypeError as fault:
+        raise _misfit(path, number, str(fault)) from fault
 
 
 def _plain(value: Any) -> str:

@@ -56,6 +56,8 @@ class Capabilities(Record):
         }
         for name in _OPTIONAL:
             value = getattr(sampling, name)
+            if name == "seed" and value is not None:
+                value += request.sample
             if value is not None and name not in self.omitted:
                 payload[name] = value
         if request.schema is None:

@@ -81,7 +81,7 @@ def _normalised(url: str, key_env: str) -> str:
         usable = False
     if not usable:
         raise SettingsError(
-            f"{url!r} is not the address of an endpoint.",
+            f"{url.rpartition('@')[2]!r} is not the address of an endpoint.",
             mend="Write it in full, such as http://localhost:8000/v1 or https://api.openai.com/v1.",
         )
     query = {name.lower() for name, _ in parse_qsl(parts.query)}

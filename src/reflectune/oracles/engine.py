@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,8 @@ from reflectune.oracles.pacing import MOST_SECONDS, MOST_TRIES, Pace, delay_befo
 from reflectune.records import Reply, Request, Store
 
 _TRIES_OF_THE_UNREACHABLE = 3
+
+_log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -135,7 +138,7 @@ class Engine:
         finally:
             self._asking.pop(key).set()
 
-    async def work(self, items: Iterable[Item], do: Callable[[Item], Coroutine[Any, Any, T]]) -> AsyncIterator[T]:
+    async def work(self, items: Iterable[Item], do: Callable[[Item], Coroutine[Any, Any, T]]) -> AsyncGenerator[T]:
         """Do something with each item, as many at once as keep the oracle busy, and yield the results as they land.
 
         After `stop` no further item is begun, and items that would need another reply are left as they are. The same
@@ -197,17 +200,26 @@ class Engine:
                         self._note_busy(busy, asked_at)
                         raise
                     self._note_reply(reply)
-                    verdict = _verdict(reply, read)
+                    try:
+                        verdict = _verdict(reply, read)
+                    except Exception:  # a fault of ours: what was paid for is kept before it is told
+                        await self.store.keep_reply(key, request, self.oracle.name, reply)
+                        raise
                     if isinstance(verdict, Rejected):
                         self.usage.rejected += 1
                         reply = reply.model_copy(update={"rejected": verdict.reason})
+                    _log.debug(
+                        "%d tokens in %.1f s%s", reply.completion_tokens, time.monotonic() - asked_at, _why(reply)
+                    )
                     await self.store.keep_reply(key, request, self.oracle.name, reply)
                     return verdict
             except OracleBusy as busy:
                 self._give_up_on_the_unreachable(busy, attempt)
-                wait = delay_before(attempt, busy)
-                if attempt >= MOST_TRIES or time.monotonic() + wait - started > MOST_SECONDS:
+                left = MOST_SECONDS - (time.monotonic() - started)
+                if attempt >= MOST_TRIES or left <= 0:
                     raise
+                wait = min(delay_before(attempt, busy), left)
+                _log.debug("try %d: %s; again in %.1f s", attempt, busy, wait)
                 self.usage.retried += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), wait)
@@ -228,6 +240,10 @@ class Engine:
         """An address that never answered is a mistake of the caller's, not a busy hour."""
         if not self._reached and attempt >= _TRIES_OF_THE_UNREACHABLE:
             raise OracleError(busy.what, mend=busy.mend) from busy
+
+
+def _why(reply: Reply) -> str:
+    return f", rejected: {reply.rejected}" if reply.rejected else ""
 
 
 def _verdict(reply: Reply, read: Callable[[Reply], T]) -> Answer[T] | Rejected:

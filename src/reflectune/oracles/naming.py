@@ -59,8 +59,8 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
     model, _, url = name.partition("@")
     if not model:
         raise SettingsError(f"{name!r} names no model.", mend="Write MODEL, MODEL@URL, or local.")
-    variables = {**dotenv_values(".env"), **os.environ}
-    base_url = url or address.base_url or variables.get("OPENAI_BASE_URL") or _OPENAI
+    variables = _variables()
+    base_url = url or base_url_of(name, address) or _OPENAI
     key = variables.get(address.key_env)
     if not key and base_url.startswith(_OPENAI):
         raise SettingsError(
@@ -84,6 +84,21 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
         return ApiOracle(settings, Capabilities.model_validate_json(known))
     except ValidationError:  # written by a version that knew other ones: they are found out afresh
         return oracle
+
+
+def base_url_of(name: str, address: Address) -> str | None:
+    """Where an endpoint's model is served: as the address says, else OPENAI_BASE_URL, else OpenAI."""
+    if name == "local" or name.startswith("local:") or "@" in name:
+        return address.base_url
+    return address.base_url or _variables().get("OPENAI_BASE_URL") or _OPENAI
+
+
+def _variables() -> dict[str, str | None]:
+    """The environment's variables, and those of `.env` that it lacks."""
+    try:
+        return {**dotenv_values(".env"), **os.environ}
+    except UnicodeDecodeError as error:
+        raise SettingsError(f".env is not UTF-8: {error}.", mend="Save it as UTF-8.") from error
 
 
 def knowledge_of(oracle: Oracle) -> str | None:

@@ -12,6 +12,7 @@ from reflectune.tags import split_think
 
 __all__ = ["json_text", "read_reply", "unwrapped"]
 
+_MOST_TOKENS = 2**53
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 """Neither a fence's first nor its last line can lie within a JSON string, which holds no raw line break."""
 
@@ -90,4 +91,4 @@ def _text(content: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    return max(int(value), 0) if isinstance(value, int | float) else 0
+    return min(max(int(value), 0), _MOST_TOKENS) if isinstance(value, int | float) else 0

@@ -79,8 +79,7 @@ class Prompts:
     def table(self, language: Language, name: str) -> dict[str, str]:
         """A prompt file that maps names to texts, as YAML."""
         if (language, name) not in self._tables:
-            loaded = yaml.safe_load(self.text(language, name))
-            self._tables[language, name] = {str(key): str(value).strip() for key, value in loaded.items()}
+            self._tables[language, name] = _table(f"{language}/{name}", self._texts, _shipped())
         return self._tables[language, name]
 
     def hash(self, *prefixes: str) -> str:
@@ -88,14 +87,28 @@ class Prompts:
         return digest({path: text for path, text in self._texts.items() if path.split("/")[1].startswith(prefixes)})
 
 
+def _table(path: str, texts: dict[str, str], shipped: dict[str, str]) -> dict[str, str]:
+    """The names and texts of a prompt file, which must have every name that the shipped one has."""
+    try:
+        loaded = yaml.safe_load(texts[path])
+        table = {str(key): str(value).strip() for key, value in loaded.items()}
+    except (yaml.YAMLError, AttributeError) as error:
+        raise SettingsError(
+            f"The prompt {path} holds no `name: text` lines: {error}.", mend="Mend the file."
+        ) from error
+    if missing := yaml.safe_load(shipped[path]).keys() - table.keys():
+        raise SettingsError(f"The prompt {path} lacks {_listed(missing)}.", mend="Copy what is missing from ours.")
+    return table
+
+
 def _replacements(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise SettingsError(f"There is no prompt folder {folder}.", mend="Name a folder that holds en/ or zh/.")
-    found = {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix in _SUFFIXES
-    }
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in _SUFFIXES]
+    try:
+        found = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"A prompt in {folder} cannot be read: {error}.", mend="Save it as UTF-8.") from error
     for path in found:
         if path not in _shipped():
             near = difflib.get_close_matches(path, _shipped(), 1)

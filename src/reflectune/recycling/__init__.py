@@ -8,7 +8,8 @@ where only responses are recycled (A).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Protocol
 
 from reflectune.ask import Manner
@@ -59,7 +60,7 @@ class Way(Protocol):
 
 async def recycle(
     examples: Iterable[Example], engine: Engine, settings: RecycleSettings | None = None
-) -> AsyncIterator[Recycled]:
+) -> AsyncGenerator[Recycled]:
     """Recycle examples, and yield what became of each as it lands.
 
     Every example comes out once, rewritten or with its failure. What the engine's store already has is not asked again.
@@ -74,8 +75,9 @@ async def recycle(
         SettingsError: A prompt file does not fit.
     """
     method = _Method(engine, settings or RecycleSettings())
-    async for recycled in engine.work(examples, method.recycle):
-        yield recycled
+    async with aclosing(engine.work(examples, method.recycle)) as results:
+        async for recycled in results:
+            yield recycled
 
 
 def fingerprint(oracle: Oracle, settings: RecycleSettings) -> str:
@@ -129,10 +131,7 @@ class _Method:
             versions[_name_after(kind, versions)] = current
         if self._settings.score_after and not failure:
             critique = await self._way.criticise(example, current, language)
-            if isinstance(critique, Rejected):
-                failure = _failure(example, "score-after", critique)
-            else:
-                after = critique
+            after = () if isinstance(critique, Rejected) else critique  # a rewrite without it is a rewrite all the same
         return Recycled(
             id=example.id,
             language=language,
@@ -148,12 +147,14 @@ class _Method:
         """One reflection; the best of several where candidates are asked for."""
         if self._settings.candidates == 1:
             return await self._way.reflect(kind, example, current, language, sample=0)
-        outcomes = await asyncio.gather(
-            *(
-                self._way.reflect(kind, example, current, language, sample)
-                for sample in range(self._settings.candidates)
-            )
+        asked = (
+            self._way.reflect(kind, example, current, language, sample) for sample in range(self._settings.candidates)
         )
+        settled = await asyncio.gather(*asked, return_exceptions=True)  # all of them: what is in flight is paid for
+        outcomes = [outcome for outcome in settled if not isinstance(outcome, BaseException)]
+        for problem in settled:
+            if isinstance(problem, BaseException):
+                raise problem
         rewrites = [outcome for outcome in outcomes if isinstance(outcome, Rewrite)]
         if len(rewrites) < 2:  # noqa: PLR2004 - there is a choice from two on
             return rewrites[0] if rewrites else outcomes[0]

@@ -21,7 +21,8 @@ class Export:
         mapping: Which columns of the input hold what.
         fingerprint: Under which oracle, settings and prompts the rows were made.
         to: Another shape than the input's own.
-        fill: Whether failed rows stand in the data too, as they were, with `recycled: false`.
+        fill: Whether failed rows stand in the data too, as they were, with `recycled: false`. In another shape than the
+            input's own, those that could not even be read are left out.
     """
 
     mapping: Mapping
@@ -33,9 +34,16 @@ class Export:
         """The rows to write, in input order."""
         for row in run.rows(_STAGE, self.fingerprint):
             if row.result is not None and row.result.rewritten:
-                yield self._written(row) | ({"recycled": True} if self.fill else {})
-            elif self.fill and row.failure is not None:
-                yield self._original(row) | {"recycled": False}
+                yield self._marked(self._written(row), recycled=True)
+            elif self.fill and row.failure is not None and (row.example is not None or not self.to):
+                yield self._marked(self._original(row), recycled=False)
+
+    def _marked(self, row: dict[str, Any], *, recycled: bool) -> dict[str, Any]:
+        """The row with a column that says whether it is recycled, where failed rows stand in the data too."""
+        if not self.fill:
+            return row
+        own = {"recycled_original": row["recycled"]} if "recycled" in row else {}
+        return row | own | {"recycled": recycled}
 
     def _written(self, row: StoredRow) -> dict[str, Any]:
         if row.result is None or row.example is None:

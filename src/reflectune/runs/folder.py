@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import fcntl
 import json
 import os
@@ -16,6 +14,7 @@ from typing import Any, Protocol, Self
 import orjson
 
 from reflectune.errors import InputError, RunError
+from reflectune.formats import to_json
 from reflectune.records import Example, Failure, Message, Recycled
 from reflectune.runs.store import SqliteStore, connect
 
@@ -101,6 +100,7 @@ class RunDir:
 
     def close(self) -> None:
         """Give the folder back."""
+        self.store.flush()
         self._database.close()
         os.close(self._lock)
 
@@ -169,9 +169,9 @@ class RunDir:
     def counts(self, stage: str, fingerprint: str) -> Counts:
         """How far a stage has come under this fingerprint."""
         groups = self._database.execute(
-            "SELECT CASE WHEN failure IS NOT NULL THEN failure ->> '$.reason' ELSE failed END, body IS NOT NULL OR"
-            " failure IS NOT NULL, count(*) FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND"
-            " fingerprint = ? || content GROUP BY 1, 2",
+            "SELECT CASE WHEN failure IS NULL THEN failed ELSE json_extract(CAST(failure AS TEXT), '$.reason') END,"
+            " body IS NOT NULL OR failure IS NOT NULL, count(*) FROM rows LEFT JOIN results ON stage = ? AND"
+            " results.id = rows.id AND fingerprint = ? || content GROUP BY 1, 2",
             (stage, fingerprint),
         ).fetchall()
         reasons = {reason: count for reason, _, count in groups if reason is not None}
@@ -191,7 +191,8 @@ class RunDir:
         """
         with self._database:
             which = " AND failed IS NOT NULL" if failures_only else ""
-            count = self._database.execute(f"DELETE FROM results WHERE stage = ?{which}", (stage,)).rowcount  # noqa: S608
+            done = f"DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows){which}"  # noqa: S608
+            count = self._database.execute(done, (stage,)).rowcount
             retired = " AND rejected IS NOT NULL" if failures_only else ""
             self._database.execute(f"UPDATE replies SET retired = 1 WHERE retired = 0{retired}")  # noqa: S608
         return count
@@ -243,17 +244,9 @@ def _columns(row: IncomingRow) -> tuple[int, str, str, bytes | None, bytes, byte
 def _packed(row: IncomingRow) -> bytes:
     """The row as JSON. Not by orjson, which turns NaN into null and knows no large integers nor half characters."""
     try:
-        return json.dumps(row.raw, default=_plain).encode()
+        return to_json(row.raw)
     except TypeError as error:
         raise InputError(f"Row {row.number}: {error}.", mend="Leave that column out.") from error
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    raise TypeError(f"a value of the type {type(value).__name__} has no place in JSON")
 
 
 def _example(name: str, packed: bytes) -> Example:

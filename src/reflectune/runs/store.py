@@ -139,10 +139,11 @@ class SqliteStore:
         if self._committed is None:
             loop = asyncio.get_running_loop()
             self._committed = loop.create_future()
-            loop.call_later(_GROUP_SECONDS, self._flush)
+            loop.call_later(_GROUP_SECONDS, self.flush)
         return self._committed
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Commit what is queued, now."""
         queue, waiting = self._queue, self._committed
         self._queue, self._committed = [], None
         if waiting is None:
@@ -152,12 +153,13 @@ class SqliteStore:
             with self._database:
                 for statement, values in queue:
                     self._database.execute(statement, values)
-        except sqlite3.Error as problem:
+        except Exception as problem:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._names.clear()
             error = RunError(
                 f"The run's database could not be written: {problem}.",
                 mend="Free some disk space, then start the same command again: what was committed is kept.",
             )
-        if waiting.cancelled():
+        if waiting.done():
             return
         if error:
             waiting.set_exception(error)
