@@ -212,7 +212,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
         (("recycle", "nothing.json"), 1, "nothing.json"),
         (("recycle", "rows.json", "--oracle", "gpt-4o-mini"), 2, "OPENAI_API_KEY"),
         (("recycle", "rows.json", "--oracle", "m@http://127.0.0.1:9/v1"), 1, "127.0.0.1:9"),
-        (("recycle", "rows.json", "--oracle", ""), 2, "names no model"),
+        (("recycle", "rows.json", "--oracle", ""), 2, "oracle does not fit"),
         (("recycle", "rows.json", "--oracle", "local:nothing.gguf"), 2, "nothing.gguf"),
         (("recycle", "rows.json", "--reflect", "nothing"), 2, "--reflect"),
         (("recycle", "rows.json", "--map", "instruction=nothing,response=output"), 1, "nothing"),
