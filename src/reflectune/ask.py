@@ -67,14 +67,26 @@ async def ask_value(
 
     def read(reply: Reply) -> Value:
         refuse_unfinished(reply)
-        try:
-            value = model.model_validate_json(json_text(reply.text))
-        except ValidationError as error:
-            raise Unacceptable("invalid", _first_fault(error)) from None
+        value = _parsed(model, reply.text)
         check(value)
         return value
 
     return await _insist(manner, opening, schema, read)
+
+
+def _parsed(model: type[Value], text: str) -> Value:
+    """The value that a text is, or that its only code fence holds.
+
+    Raises:
+        Unacceptable: It is none.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        fenced = json_text(text)
+        if fenced == text:
+            raise Unacceptable("invalid", _first_fault(error)) from None
+    return _parsed(model, fenced)
 
 
 async def ask_text(

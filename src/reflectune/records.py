@@ -82,10 +82,20 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A JSON schema that a reply must satisfy, with the name that endpoints ask for."""
+    """A JSON schema that a reply must satisfy.
+
+    Attributes:
+        name: The name that endpoints ask for.
+        body: The schema.
+        mark: A hash of both, made once: a schema is part of many requests' keys.
+    """
 
     name: str
     body: dict[str, Any]
+    mark: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mark", digest([self.name, self.body]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,8 @@ class Request:
         Args:
             oracle: The oracle's name, which holds its model and its address.
         """
-        return digest([oracle, self.messages, self.sampling, self.schema, self.sample])
+        schema = self.schema and self.schema.mark
+        return digest([oracle, self.messages, self.sampling, schema, self.sample])
 
 
 class Record(BaseModel):

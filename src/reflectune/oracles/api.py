@@ -147,8 +147,10 @@ class ApiOracle:
             raise self._wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
         if schema is None or reply.finish_reason == "refusal":
             return reply
-        text = json_text(reply.text)
         wrapped = is_wrapped(schema) and "response_format" in payload
+        if reply.text.startswith("{") and not wrapped:
+            return reply  # no code fence to look into
+        text = json_text(reply.text)
         return reply.model_copy(update={"text": unwrapped(text) if wrapped else text})
 
     async def _error(self, complaint: Complaint, headers: Mapping[str, str]) -> Exception:

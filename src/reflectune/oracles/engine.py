@@ -148,8 +148,8 @@ class Engine:
             items: What to work on; taken one by one, so that there may be more than fit in memory.
             do: What to do with each.
         """
-        # An oracle with slots of its own keeps a row's prefix in the slot that the row used last: no other row may step in
-        # between. Elsewhere a few more rows than slots keep the slots full while replies are read and committed.
+        # An oracle with slots of its own keeps a row's prefix in the slot that the row used last: no other row may step
+        # in between. Elsewhere a few more rows than slots keep the slots full while replies are read and committed.
         ahead = self.pace.ceiling + (0 if self.oracle.concurrency else max(2, self.pace.ceiling // 8))
         source = iter(items)
         landed: asyncio.Queue[asyncio.Task[T]] = asyncio.Queue()
