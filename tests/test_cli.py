@@ -220,6 +220,10 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
         (("recycle", "rows.json", "--prompts", "nothing"), 2, "no prompt folder"),
         (("recycle", "rows.json", "--run", "rows.json/run"), 1, "--run"),
         (("recycle", "rows.json", "--output", "out.docx", "--oracle", "m@http://127.0.0.1:9/v1"), 2, ".docx"),
+        (("recycle", "rows.json", "--output", "rows.json"), 2, "overwrite"),
+        (("recycle", "rows.json", "--output", "nowhere/out.jsonl"), 2, "nowhere"),
+        (("recycle", "rows.json", "--key-env", "sk-not-a-name"), 2, "key_env"),
+        (("recycle", "rows.json", "--map", "instruction=[/red]x,response=output"), 1, "[/red]x"),
         (("runs", "show", "nothing"), 1, "no run in nothing"),
         (("runs", "resume", "nothing"), 2, "recipe.yaml"),
         (("export", "nothing"), 1, "no run in nothing"),
@@ -276,3 +280,39 @@ def test_colours_are_left_out_when_asked(loopback: Serve, data_file: Path, tmp_p
     command = ("recycle", data_file, "--oracle", f"m@{server.base_url}")
     assert "\x1b[3" in reflectune(*command, cwd=tmp_path, **coloured).stderr
     assert "\x1b[3" not in reflectune(*command, cwd=tmp_path, **coloured, NO_COLOR="1").stderr
+
+
+def test_a_dry_run_loads_no_model(data_file: Path, tmp_path: Path) -> None:
+    done = reflectune("recycle", data_file, "--dry-run", "--json", cwd=tmp_path)
+    estimate = json.loads(done.stdout)
+    assert (estimate["rows"], estimate["requests"]) == (3, 90)
+
+
+def test_another_oracle_that_never_answers_takes_nothing_away(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback()
+    reflectune("recycle", data_file, "--oracle", f"m@{server.base_url}", cwd=tmp_path)
+    run = tmp_path / "runs" / "rows"
+    before = (run / "recycled.jsonl").read_bytes()
+    assert reflectune("recycle", data_file, "--oracle", "m@http://127.0.0.1:9/v1", cwd=tmp_path).returncode == 1
+    assert (run / "recycled.jsonl").read_bytes() == before
+    assert reflectune("export", run, cwd=tmp_path).stdout.encode() == before
+
+
+def test_other_data_does_not_take_over_a_run(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback()
+    reflectune("recycle", data_file, "--oracle", f"m@{server.base_url}", cwd=tmp_path)
+    other = tmp_path / "elsewhere" / "rows.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(ROWS[:1]))
+    done = reflectune("recycle", other, "--oracle", f"m@{server.base_url}", cwd=tmp_path)
+    assert (done.returncode, "--run" in done.stderr) == (2, True)
+    again = reflectune("recycle", other, "--oracle", f"m@{server.base_url}", "--fresh", cwd=tmp_path)
+    assert again.returncode == 0
+
+
+def test_a_broken_recipe_does_not_keep_a_run_from_going_on(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback()
+    command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--json")
+    reflectune(*command, cwd=tmp_path)
+    (tmp_path / "runs" / "rows" / "recipe.yaml").write_text("")
+    assert json.loads(reflectune(*command, cwd=tmp_path).stdout)["requests"] == 0

@@ -215,3 +215,20 @@ async def test_a_stopped_engine_still_serves_what_it_has() -> None:
     assert isinstance(await engine.ask(request(), text_of), Answer)
     with pytest.raises(Stopped):
         await engine.ask(request("new"), text_of)
+
+
+async def test_a_long_wait_that_the_oracle_asks_for_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "delay_before", lambda attempt, busy: busy.retry_after)
+    monkeypatch.setattr(engine_module, "MOST_SECONDS", 0.05)
+    oracle = ScriptedOracle([OracleBusy("full", reason="rate-limit", retry_after=3600.0), "one"])
+    assert isinstance(await Engine(oracle, MemoryStore()).ask(request(), text_of), Answer)
+
+
+async def test_a_fault_of_the_reader_does_not_lose_the_reply() -> None:
+    def faulty(reply: Reply) -> str:
+        raise ZeroDivisionError
+
+    store = MemoryStore()
+    with pytest.raises(ZeroDivisionError):
+        await Engine(ScriptedOracle(["one"]), store).ask(request(), faulty)
+    assert [reply.text for reply in store.replies.values()] == ["one"]

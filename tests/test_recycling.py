@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectune.criteria import INSTRUCTION_CRITERIA, RESPONSE_CRITERIA
+from reflectune.errors import OracleError
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import RecycleSettings
 from reflectune.records import Example, Message, Recycled, Reply, Request
@@ -315,3 +317,26 @@ async def test_any_text_comes_through_intact(text: str) -> None:
     assert recycled.versions["original"] == example.version
     if recycled.rewritten:
         assert recycled.best.instruction == f"Now explain at length {text}!"
+
+
+async def test_candidates_in_flight_are_kept_when_one_of_them_ends_the_run() -> None:
+    class Failing(ScriptedOracle):
+        async def complete(self, request: Request) -> Reply:
+            if request.sample == 0:
+                raise OracleError("wrong key")
+            await asyncio.sleep(0.01)
+            return await super().complete(request)
+
+    store = MemoryStore()
+    with pytest.raises(OracleError):
+        _ = [r async for r in recycle([TEA], Engine(Failing(obliging), store), RecycleSettings(candidates=3))]
+    assert len(store.replies) == 2
+
+
+async def test_a_missing_score_after_takes_nothing_from_a_rewrite() -> None:
+    def say(request: Request) -> str:
+        return "none" if request.schema and request.schema.name == "PairCritique" else obliging(request)
+
+    recycled = await one(ScriptedOracle(say), score_after=True)
+    assert recycled.rewritten
+    assert recycled.after == ()

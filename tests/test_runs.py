@@ -198,3 +198,29 @@ async def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         assert "same command" in caught.value.mend
     with RunDir(tmp_path) as run:
         assert run.store.reply("0") is not None
+
+
+async def test_what_cannot_be_stored_is_an_error_and_no_endless_wait(tmp_path: Path) -> None:
+    with RunDir(tmp_path) as run:
+        half = Reply(text="half a character: \ud800")
+        with pytest.raises(RunError):
+            await asyncio.wait_for(run.store.keep_reply("k", Request((Message("user", "q"),)), "o", half), 5)
+
+
+async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    waiting = asyncio.ensure_future(
+        run.store.keep_reply("k", Request((Message("user", "q"),)), "o", Reply(text="paid for"))
+    )
+    await asyncio.sleep(0)
+    run.close()
+    await waiting
+    with RunDir(tmp_path) as again:
+        assert again.store.reply("k") == Reply(text="paid for")
+
+
+def test_a_row_keeps_what_only_json_can_hold(tmp_path: Path) -> None:
+    raw = {"large": 2**80, "nan": float("inf"), "half": "\ud800"}
+    with RunDir(tmp_path) as run:
+        run.ingest([Row(1, raw, Example("1", "q", "a"))])
+        assert [row.raw for row in run.rows("recycle", MARK)] == [raw]
