@@ -224,3 +224,10 @@ def test_a_row_keeps_what_only_json_can_hold(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run.ingest([Row(1, raw, Example("1", "q", "a"))])
         assert [row.raw for row in run.rows("recycle", MARK)] == [raw]
+
+
+def test_a_run_in_use_can_be_looked_at(tmp_path: Path) -> None:
+    with RunDir(tmp_path) as run:
+        run.ingest(rows(3))
+        with RunDir(tmp_path, look=True) as seen:
+            assert seen.counts("recycle", MARK).pending == 3

@@ -30,7 +30,7 @@ def command(
     from reflectune.formats import check_target, to_json, write_rows
     from reflectune.runs import RunDir
 
-    with RunDir(run, create=False) as folder:
+    with RunDir(run, look=True) as folder:
         rows = export_of(folder, to=to, fill=fill == "original").rows(folder)
         if output is not None:
             check_target(output)

@@ -36,8 +36,8 @@ def list_runs(
         err.print(f"There is no run in {folder}.")
     for run in runs:
         typer.echo(
-            f"{run['run']}  {run.get('rows', 0):,} rows: {run.get('done', 0):,} rewritten, "
-            f"{run.get('failed', 0):,} failed, {run.get('pending', 0):,} pending  {run.get('oracle', '')}"
+            f"{run['run']}  {run['rows']:,} rows: {run['done']:,} rewritten, {run['failed']:,} failed, "
+            f"{run['pending']:,} pending  {run.get('oracle', '')}"
         )
 
 
@@ -61,7 +61,7 @@ def show(
     from reflectune.recycling import STAGE
     from reflectune.runs import RunDir
 
-    with RunDir(run, create=False) as folder:
+    with RunDir(run, look=True) as folder:
         mark = folder.remembered("fingerprint") or ""
         if row is not None:
             _show_row(_row_of(folder, mark, row), as_json=json)
@@ -110,12 +110,20 @@ def _again(run: Path, *, retry: bool, as_json: bool, quiet: bool) -> None:
 
 
 def _totals(run: Path) -> dict[str, Any]:
-    """What `run.json` says; a run that was killed has none yet."""
+    """What a run has come to by now, also while another process works on it."""
+    from dataclasses import asdict
+
     import orjson
 
+    from reflectune.recycling import STAGE
+    from reflectune.runs import RunDir
+
+    with RunDir(run, look=True) as folder:
+        counts = asdict(folder.counts(STAGE, folder.remembered("fingerprint") or ""))
+        spent = folder.spent()
     path = run / "run.json"
     known: dict[str, Any] = orjson.loads(path.read_bytes()) if path.is_file() else {}
-    return {"run": str(run), **known}
+    return {"run": str(run), **known, **counts, **spent}
 
 
 def _row_of(run: RunDir, mark: str, name: str) -> StoredRow:

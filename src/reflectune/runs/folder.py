@@ -65,29 +65,25 @@ class Counts:
 
 
 class RunDir:
-    """A run folder that this process has to itself.
+    """A run folder that this process has to itself, or only looks at.
 
     Args:
         path: The folder; made where it is missing.
         create: Whether it may be made.
+        look: Whether to look at it only, also while another process works on it.
 
     Raises:
-        RunError: It is missing, cannot be written, or another process has it.
+        RunError: It is missing, cannot be read or written, or another process works on it.
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool = True, look: bool = False) -> None:
         self.path = path
-        if not create and not (path / "state.sqlite").is_file():
+        self._lock: int | None = None
+        if (look or not create) and not (path / "state.sqlite").is_file():
             raise RunError(f"There is no run in {path}.", mend="List the runs with `reflectune runs list`.")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path / "run.lock")
-        except OSError as error:
-            raise RunError(
-                f"Cannot write to the run folder {path}: {error.strerror or error}.",
-                mend="Make it writable, or name another one with --run.",
-            ) from error
-        self._database = connect(path / "state.sqlite")
+        if not look:
+            self._lock = _taken(path)
+        self._database = connect(path / "state.sqlite", look=look)
         self.store = SqliteStore(self._database)
 
     def __enter__(self) -> Self:
@@ -102,7 +98,8 @@ class RunDir:
         """Give the folder back."""
         self.store.flush()
         self._database.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def ingest(self, rows: Iterable[IncomingRow]) -> int:
         """Take in the rows of the input, in place of those of an earlier time. All of them or, on an error, none.
@@ -213,6 +210,18 @@ class RunDir:
         """Leave a note for the next process."""
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _taken(path: Path) -> int:
+    """Make the folder where it is missing, and take its lock."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return _lock(path / "run.lock")
+    except OSError as error:
+        raise RunError(
+            f"Cannot write to the run folder {path}: {error.strerror or error}.",
+            mend="Make it writable, or name another one with --run.",
+        ) from error
 
 
 def _lock(path: Path) -> int:

@@ -61,13 +61,15 @@ CREATE UNIQUE INDEX IF NOT EXISTS live_replies ON replies (key) WHERE retired = 
 """
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a run's database, making its tables where they are missing.
+def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
+    """Open a run's database: to look at it, or to work on it, and then with its tables made where they are missing.
 
     Raises:
-        RunError: The file cannot be written, or is not a database of ours.
+        RunError: The file cannot be read or written, or is not a database of ours.
     """
     try:
+        if look:
+            return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         database = sqlite3.connect(path)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
