@@ -13,7 +13,7 @@ from reflectune.prompts import Prompts
 from reflectune.recipe import RecycleSettings
 from reflectune.records import Example, Message, Recycled, Reply, Request, Sampling
 from reflectune.recycling import recycle, requests_per_row
-from reflectune.recycling.worked import worked_examples
+from reflectune.recycling.worked import leaked, worked_examples
 from reflectune.testing import MemoryStore, Said, ScriptedOracle
 
 TEA = Example("tea", "How do I make tea?", "Use hot water.")
@@ -194,3 +194,29 @@ def test_worked_examples_that_do_not_fit_are_a_clear_error(tmp_path: Any) -> Non
     (tmp_path / "en" / "dialogue_pairs.yaml").write_text("instruction: []\n")
     with pytest.raises(SettingsError, match=r"en/dialogue_pairs\.yaml"):
         worked_examples(Prompts(tmp_path), "en")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "leaks"),
+    [
+        ("en", "Describe a tent for two people in one paragraph, and say who would buy it.", True),
+        ("en", "Describe how tea is made, in one paragraph, for people who never drank it.", False),
+        ("en", "Explain each step of brewing tea and why the order of the steps matters.", False),
+        ("zh", "请说明怎样泡一壶绿茶，并写出水温和时间。", False),
+    ],
+)
+def test_an_instruction_taken_from_a_worked_example_is_a_leak(language: Any, text: str, leaks: bool) -> None:
+    found = leaked(text, worked_examples(Prompts(), language), row="How do I make tea?")
+    assert (found is not None and found.reason == "leak") is leaks
+
+
+def test_every_worked_example_would_be_noticed() -> None:
+    for language in ("en", "zh"):
+        worked = worked_examples(Prompts(), language)  # type: ignore[arg-type]
+        assert all(leaked(example.better, worked, row="") for example in worked.instruction)
+
+
+def test_words_of_the_row_are_no_leak() -> None:
+    worked = worked_examples(Prompts(), "en")
+    text = worked.instruction[0].better
+    assert leaked(text, worked, row=text) is None

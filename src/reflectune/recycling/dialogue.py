@@ -19,7 +19,7 @@ from reflectune.oracles.engine import Answer, Rejected, Unacceptable
 from reflectune.prompts import Language, Prompts
 from reflectune.quality import Rejection, check_instruction, check_response
 from reflectune.records import Ballot, Example, Message, Reflection, Remark, Reply, Rewrite, Version
-from reflectune.recycling.worked import Bettered, worked_examples
+from reflectune.recycling.worked import Bettered, leaked, worked_examples
 
 T = TypeVar("T")
 
@@ -208,7 +208,8 @@ class _Talk:
         return _taken(outcome), tries
 
     def _judge_instruction(self, text: str, reply: Reply) -> Rejection | None:
-        return check_instruction(text, self._version, finish_reason=reply.finish_reason)
+        found = check_instruction(text, self._version, finish_reason=reply.finish_reason)
+        return found or leaked(text, self._worked, row=self._facts["task"])
 
     def _judge_response(self, text: str, reply: Reply, instruction: str | None = None) -> Rejection | None:
         return check_response(text, self._version, instruction=instruction, finish_reason=reply.finish_reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import yaml
@@ -9,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reflectune.errors import SettingsError
 from reflectune.prompts import Language, Prompts
+from reflectune.quality import Rejection
 
 _FILE = "dialogue_pairs.yaml"
+_PIECE = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
 
 
 class _Shown(BaseModel):
@@ -50,6 +53,28 @@ class Worked(_Shown):
     response_critique: tuple[Judged, ...]
     instruction: tuple[Bettered, ...]
     instruction_context: tuple[Bettered, ...]
+
+
+def leaked(text: str, worked: Worked, *, row: str) -> Rejection | None:
+    """Why an instruction is not accepted that took its words from a worked example instead of the row.
+
+    Args:
+        text: The new instruction.
+        worked: The examples that the model was shown.
+        row: What it was to rewrite: words that stand there too are the row's own.
+    """
+    shown = " ".join(example.better for example in worked.instruction + worked.instruction_context)
+    taken = (_runs(text) & _runs(shown)) - _runs(row)
+    if not taken:
+        return None
+    return Rejection("leak", f'The new instruction repeats a worked example: "{min(taken)}".')
+
+
+def _runs(text: str) -> set[str]:
+    """Every run of six words in a text; of twelve characters where it is written without spaces."""
+    pieces = _PIECE.findall(text.casefold())
+    size = 12 if sum(map(len, pieces)) < 2 * len(pieces) else 6
+    return {" ".join(pieces[at : at + size]) for at in range(len(pieces) - size + 1)}
 
 
 @cache
