@@ -108,7 +108,7 @@ async def test_text_schema_and_enumeration(loopback: Start) -> None:
 async def test_stepping_down_costs_few_requests_and_a_resume_none(
     loopback: Start, flags: list[str], found: Capabilities | None, requests: int
 ) -> None:
-    server = loopback(*flags)
+    server = loopback(*flags, "--latency-ms", "30")
     rows = 40
     async with opened(server.base_url) as oracle:
         replies = await asyncio.gather(*(oracle.complete(asked(f"row {row}", PAIR)) for row in range(rows)))
