@@ -33,7 +33,7 @@ def recycle(name: str, *flags: str) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if summary["rows"] != summary["rewritten"] + summary["failed"]:
         raise SystemExit(f"{name}: {summary['pending']} rows ended as neither a rewrite nor a failure")
-    return summary
+    return summary | {"run": name}
 
 
 def replies(name: str) -> Counter[str]:
