@@ -200,6 +200,7 @@ def test_worked_examples_that_do_not_fit_are_a_clear_error(tmp_path: Any) -> Non
     ("language", "text", "leaks"),
     [
         ("en", "Describe a tent for two people in one paragraph, and say who would buy it.", True),
+        ("en", "I was going to tell you about an article. I'll show you a tent that keeps out the rain.", True),
         ("en", "Describe how tea is made, in one paragraph, for people who never drank it.", False),
         ("en", "Explain each step of brewing tea and why the order of the steps matters.", False),
         ("zh", "请说明怎样泡一壶绿茶，并写出水温和时间。", False),

@@ -209,7 +209,7 @@ class _Talk:
 
     def _judge_instruction(self, text: str, reply: Reply) -> Rejection | None:
         found = check_instruction(text, self._version, finish_reason=reply.finish_reason)
-        return found or leaked(text, self._worked, row=self._facts["task"])
+        return found or leaked(text, self._worked, row="\n".join(self._facts.values()))
 
     def _judge_response(self, text: str, reply: Reply, instruction: str | None = None) -> Rejection | None:
         return check_response(text, self._version, instruction=instruction, finish_reason=reply.finish_reason)

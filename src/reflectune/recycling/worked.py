@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 
 import yaml
@@ -13,7 +14,9 @@ from reflectune.prompts import Language, Prompts
 from reflectune.quality import Rejection
 
 _FILE = "dialogue_pairs.yaml"
-_PIECE = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_STEM = 4
+_FEW_WORDS = 3
 
 
 class _Shown(BaseModel):
@@ -56,25 +59,26 @@ class Worked(_Shown):
 
 
 def leaked(text: str, worked: Worked, *, row: str) -> Rejection | None:
-    """Why an instruction is not accepted that took its words from a worked example instead of the row.
+    """Why an instruction is not accepted that is about a worked example instead of the row.
 
     Args:
         text: The new instruction.
         worked: The examples that the model was shown.
-        row: What it was to rewrite: words that stand there too are the row's own.
+        row: What it was to rewrite, with its response: words that stand there too are the row's own.
     """
-    shown = " ".join(example.better for example in worked.instruction + worked.instruction_context)
-    taken = (_runs(text) & _runs(shown)) - _runs(row)
-    if not taken:
-        return None
-    return Rejection("leak", f'The new instruction repeats a worked example: "{min(taken)}".')
+    shown = [_words(example.better) for example in worked.instruction + worked.instruction_context]
+    often = Counter(word for words in shown for word in words)
+    own = _words(row)
+    for words in shown:
+        taken = {word for word in words & _words(text) if often[word] == 1} - own
+        if len(taken) >= _FEW_WORDS:
+            return Rejection("leak", f"The new instruction is about a worked example: {', '.join(sorted(taken)[:4])}.")
+    return None
 
 
-def _runs(text: str) -> set[str]:
-    """Every run of six words in a text; of twelve characters where it is written without spaces."""
-    pieces = _PIECE.findall(text.casefold())
-    size = 12 if sum(map(len, pieces)) < 2 * len(pieces) else 6
-    return {" ".join(pieces[at : at + size]) for at in range(len(pieces) - size + 1)}
+def _words(text: str) -> set[str]:
+    """The stems of the longer words of a text, and its whole phrases where it is written without spaces."""
+    return {word[:_STEM] if word.isascii() else word for word in _WORD.findall(text.casefold())}
 
 
 @cache
