@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from reflectune.cli.screen import err
-from reflectune.formats import open_source, parse_mapping
+from reflectune.cli.work import source_of
 from reflectune.prompts import Language, Prompts
 from reflectune.recipe import Recipe
 from reflectune.records import Example
@@ -24,7 +24,7 @@ def show_estimate(recipe: Recipe, *, as_json: bool) -> None:
 
     No network is used and no model is loaded.
     """
-    source = open_source(recipe.data, mapping=parse_mapping(recipe.map) if recipe.map else None)
+    source = source_of(recipe)
     settings = recipe.recycle
     dialogue = settings.ask == "dialogue" or (settings.ask is None and recipe.oracle.split(":")[0] == "local")
     each = requests_per_row(settings, dialogue=dialogue)

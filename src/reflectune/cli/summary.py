@@ -22,7 +22,7 @@ def show_outcome(job: Job, outcome: Outcome) -> None:
         return
     counts = outcome.counts
     if counts.done:
-        with RunDir(job.run) as run:
+        with RunDir(job.run, look=True) as run:
             changes = changes_in(run.rows(STAGE, outcome.fingerprint), counts.done)
         err.print(_table(changes), "")
         for recycled in changes.examples:

@@ -19,7 +19,7 @@ import orjson
 
 from reflectune.cli.screen import Meter, Reading, busy_note, err, say
 from reflectune.errors import ReflectuneError, RunError, SettingsError
-from reflectune.formats import check_target, open_source, parse_mapping
+from reflectune.formats import Source, check_target, open_source, parse_mapping
 from reflectune.oracles import Oracle
 from reflectune.oracles.engine import Engine, Usage
 from reflectune.oracles.naming import Address, base_url_of, knowledge_of, open_oracle
@@ -102,7 +102,7 @@ def work(job: Job) -> Outcome:
     started = time.monotonic()
     recipe = _settled(job.recipe)
     _check_places(job)
-    source = open_source(recipe.data, mapping=parse_mapping(recipe.map) if recipe.map else None)
+    source = source_of(recipe)
     with RunDir(job.run) as run:
         oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: run.remembered(_KNOWLEDGE + name))
         mark = fingerprint(oracle, recipe.recycle)
@@ -166,6 +166,11 @@ def _recipe_before(path: Path) -> Recipe | None:
         return Recipe.load(path) if path.is_file() else None
     except SettingsError:
         return None
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The data that a recipe names, read as it says."""
+    return open_source(recipe.data, mapping=parse_mapping(recipe.map) if recipe.map else None)
 
 
 def address_of(recipe: Recipe) -> Address:

@@ -8,7 +8,7 @@ prefix is cached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +19,7 @@ from reflectune.oracles.engine import Answer, Rejected, Unacceptable
 from reflectune.prompts import Language, Prompts
 from reflectune.quality import Rejection, check_instruction, check_response
 from reflectune.records import Ballot, Example, Message, Reflection, Remark, Reply, Rewrite, Version
+from reflectune.recycling.structured import raise_if
 from reflectune.recycling.worked import Bettered, leaked, worked_examples
 
 T = TypeVar("T")
@@ -87,26 +88,19 @@ class Dialogue:
     ) -> Rewrite | Rejected:
         """One reflection on a version of an example, or why there is none."""
         talk = _Talk(replace(self._manner, sample=sample), self._prompts, language, example, version)
-        try:
-            return await (talk.new_instruction() if kind == "instruction" else talk.new_response())
-        except _Stopped as stopped:
-            return stopped.rejected
+        return await _or_rejected(talk.new_instruction() if kind == "instruction" else talk.new_response())
 
     async def choose(
         self, example: Example, version: Version, candidates: tuple[Version, ...], language: Language
     ) -> Ballot | Rejected:
         """The oracle's choice between candidates."""
-        try:
-            return await _Talk(self._manner, self._prompts, language, example, version).choose(candidates)
-        except _Stopped as stopped:
-            return stopped.rejected
+        talk = _Talk(self._manner, self._prompts, language, example, version)
+        return await _or_rejected(talk.choose(candidates))
 
     async def criticise(self, example: Example, version: Version, language: Language) -> tuple[Remark, ...] | Rejected:
         """A critique of a version, without a rewrite."""
-        try:
-            return await _Talk(self._manner, self._prompts, language, example, version).criticise(_BOTH)
-        except _Stopped as stopped:
-            return stopped.rejected
+        talk = _Talk(self._manner, self._prompts, language, example, version)
+        return await _or_rejected(talk.criticise(_BOTH))
 
 
 class _Talk:
@@ -189,7 +183,7 @@ class _Talk:
         self,
         name: str,
         facts: Mapping[str, str],
-        shown: Iterable[tuple[Bettered, str]] = (),
+        shown: Sequence[tuple[Bettered, str]] = (),
         judge: Callable[[str, Reply], Rejection | None] | None = None,
     ) -> tuple[str, int]:
         """One text, after worked examples of its kind where there are any, and how many replies it took."""
@@ -201,8 +195,7 @@ class _Talk:
             return await self._sentence(name, turns), 1
 
         def check(text: str, reply: Reply) -> None:
-            if (rejection := judge(text, reply)) is not None:
-                raise Unacceptable(rejection.reason, rejection.detail)
+            raise_if(judge(text, reply))
 
         outcome, tries = await ask_text(self._manner_for(name), turns, check)
         return _taken(outcome), tries
@@ -275,6 +268,14 @@ def _last_exchange(example: Example) -> tuple[str, str] | None:
     if len(said) < 2 or (said[-2].role, said[-1].role) != ("user", "assistant"):  # noqa: PLR2004 - a pair
         return None
     return said[-2].content, said[-1].content
+
+
+async def _or_rejected(talk: Awaitable[T]) -> T | Rejected:
+    """What a conversation came to, or the reply at which it stopped."""
+    try:
+        return await talk
+    except _Stopped as stopped:
+        return stopped.rejected
 
 
 def _taken(outcome: Answer[T] | Rejected) -> T:
