@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable
 
 import pytest
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
 from reflectune.oracles import engine as engine_module
+from reflectune.oracles.allowance import Allowance
+from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Answer, Engine, Rejected, Stopped, Unacceptable
 from reflectune.oracles.pacing import Pace
-from reflectune.records import Message, Reply, Request
+from reflectune.oracles.prices import Price
+from reflectune.records import Message, Reply, Request, Sampling
 from reflectune.testing import MemoryStore, ScriptedOracle
+from virtual_time import run
 
 
-def request(text: str = "hello", sample: int = 0) -> Request:
-    return Request((Message("user", text),), sample=sample)
+def request(text: str = "hello", sample: int = 0, tokens: int = 2048) -> Request:
+    return Request((Message("user", text),), Sampling(max_tokens=tokens), sample=sample)
 
 
 def text_of(reply: Reply) -> str:
@@ -22,7 +28,7 @@ def text_of(reply: Reply) -> str:
     return reply.text
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "delay_before", lambda attempt, busy: 0.0)
 
@@ -67,6 +73,7 @@ async def test_a_rejected_reply_is_kept_with_its_reason_and_never_becomes_an_ans
     assert len(oracle.requests) == 1
 
 
+@pytest.mark.usefixtures("no_waiting")
 async def test_a_busy_oracle_is_asked_again_and_slows_the_pace() -> None:
     oracle = ScriptedOracle([OracleBusy("full", reason="rate-limit"), OracleBusy("full", reason="rate-limit"), "one"])
     engine = Engine(oracle, MemoryStore(), Pace(8))
@@ -76,18 +83,18 @@ async def test_a_busy_oracle_is_asked_again_and_slows_the_pace() -> None:
     assert engine.pace.limit < 8
 
 
-async def test_a_record_fails_when_the_retry_budget_is_spent() -> None:
+def test_a_record_fails_when_the_retry_budget_is_spent() -> None:
     oracle = ScriptedOracle(lambda _: OracleBusy("down", reason="server-error"))
-    outcome = await Engine(oracle, MemoryStore()).ask(request(), text_of)
+    outcome = run(Engine(oracle, MemoryStore()).ask(request(), text_of))
     assert isinstance(outcome, Rejected)
     assert (outcome.reason, outcome.reply) == ("server-error", None)
     assert len(oracle.requests) == 10
 
 
-async def test_an_address_that_never_answered_stops_the_run() -> None:
+def test_an_address_that_never_answered_stops_the_run() -> None:
     oracle = ScriptedOracle(lambda _: OracleBusy("no route", reason="connection", mend="Check the address."))
     with pytest.raises(OracleError, match="no route") as caught:
-        await Engine(oracle, MemoryStore()).ask(request(), text_of)
+        run(Engine(oracle, MemoryStore()).ask(request(), text_of))
     assert caught.value.mend == "Check the address."
     assert len(oracle.requests) == 3
 
@@ -217,13 +224,6 @@ async def test_a_stopped_engine_still_serves_what_it_has() -> None:
         await engine.ask(request("new"), text_of)
 
 
-async def test_a_long_wait_that_the_oracle_asks_for_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "delay_before", lambda attempt, busy: busy.retry_after)
-    monkeypatch.setattr(engine_module, "MOST_SECONDS", 0.05)
-    oracle = ScriptedOracle([OracleBusy("full", reason="rate-limit", retry_after=3600.0), "one"])
-    assert isinstance(await Engine(oracle, MemoryStore()).ask(request(), text_of), Answer)
-
-
 async def test_a_fault_of_the_reader_does_not_lose_the_reply() -> None:
     def faulty(reply: Reply) -> str:
         raise ZeroDivisionError
@@ -232,3 +232,243 @@ async def test_a_fault_of_the_reader_does_not_lose_the_reply() -> None:
     with pytest.raises(ZeroDivisionError):
         await Engine(ScriptedOracle(["one"]), store).ask(request(), faulty)
     assert [reply.text for reply in store.replies.values()] == ["one"]
+
+
+class Endpoint(ScriptedOracle):
+    """An oracle in virtual time: `fate(seconds, request)` is what becomes of a request, by when it is sent."""
+
+    def __init__(self, fate: Callable[[float, str], Exception | str], latency: float = 0.5) -> None:
+        super().__init__([])
+        self.concurrency = None
+        self.fate, self.latency = fate, latency
+        self.asked: list[tuple[float, str]] = []
+        self.most_in_flight = self.in_flight = 0
+
+    async def complete(self, request: Request) -> Reply:
+        text = request.messages[-1].content
+        said = self.fate(clock(), text)
+        self.asked.append((clock(), text))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(self.latency)
+        self.in_flight -= 1
+        if isinstance(said, Exception):
+            raise said
+        return Reply(text=said, prompt_tokens=10, cached_tokens=4, completion_tokens=10)
+
+
+def clock() -> float:
+    """Virtual seconds since the scene began."""
+    return asyncio.get_running_loop().time() - 1000
+
+
+def busy(reason: str, retry_after: float | None = None) -> OracleBusy:
+    return OracleBusy(reason, reason=reason, retry_after=retry_after)
+
+
+async def all_of(engine: Engine, rows: int) -> tuple[int, dict[str, str]]:
+    """Ask for so many rows: how many came through, and why the others did not."""
+    failed: dict[str, str] = {}
+    done = 0
+
+    async def do(number: int) -> tuple[str, Answer[str] | Rejected]:
+        return str(number), await engine.ask(request(str(number)), text_of)
+
+    async for name, outcome in engine.work(range(rows), do):
+        done += isinstance(outcome, Answer)
+        if isinstance(outcome, Rejected):
+            failed[name] = outcome.reason
+    return done, failed
+
+
+@pytest.mark.parametrize("reason", ["connection", "server-error", "timeout", "bad-reply"])
+@pytest.mark.parametrize("ceiling", [1, 4, 32])
+def test_an_outage_of_hours_fails_no_row(reason: str, ceiling: int) -> None:
+    async def scene() -> None:
+        back = 10 + 3 * 3600
+        oracle = Endpoint(lambda now, text: busy(reason) if 10 <= now < back else text)
+        engine = Engine(oracle, MemoryStore(), Pace(ceiling))
+        rows = 40 * ceiling
+        assert await all_of(engine, rows) == (rows, {})
+        during = [now for now, _ in oracle.asked if 30 <= now < back]
+        assert len(during) < 200
+        assert min(later - earlier for earlier, later in itertools.pairwise(during)) > 1
+        assert next(now for now, _ in oracle.asked if now >= back) < back + 61
+        assert oracle.most_in_flight <= ceiling
+
+    run(scene())
+
+
+@pytest.mark.parametrize("loading", ["server-error", "connection"])
+def test_a_server_that_loads_for_minutes_is_waited_for(loading: str) -> None:
+    def fate(now: float, text: str) -> Exception | str:
+        if now < 5:
+            return busy("server-error")
+        return busy(loading) if now < 400 else text
+
+    async def scene() -> None:
+        engine = Engine(Endpoint(fate, latency=0.01), MemoryStore(), Pace(8))
+        assert await all_of(engine, 50) == (50, {})
+
+    run(scene())
+
+
+@pytest.mark.parametrize("ceiling", [1, 32])
+def test_an_address_that_never_answered_is_told_within_seconds(ceiling: int) -> None:
+    async def scene() -> float:
+        engine = Engine(Endpoint(lambda _, __: busy("connection"), latency=0.01), MemoryStore(), Pace(ceiling))
+        with pytest.raises(OracleError, match="connection"):
+            await all_of(engine, 100)
+        return clock()
+
+    assert run(scene()) < 10
+
+
+@pytest.mark.parametrize("ceiling", [1, 2, 32])
+def test_a_poisonous_row_fails_alone(ceiling: int) -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda _, text: busy("server-error") if text in {"7", "8"} else text)
+        pace = Pace(ceiling)
+        engine = Engine(oracle, MemoryStore(), pace)
+        rows = 40 * ceiling
+        assert await all_of(engine, rows) == (rows - 2, {"7": "server-error", "8": "server-error"})
+        assert {name: sum(text == name for _, text in oracle.asked) for name in "78"} == {"7": 10, "8": 10}
+
+    run(scene())
+
+
+def test_a_quota_that_is_spent_fails_no_row() -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda now, text: busy("rate-limit") if 5 <= now < 7200 else text)
+        engine = Engine(oracle, MemoryStore(), Pace(16))
+        assert await all_of(engine, 2000) == (2000, {})
+        assert len([now for now, _ in oracle.asked if 60 <= now < 7200]) < 300
+
+    run(scene())
+
+
+def test_a_long_wait_that_the_oracle_asks_for_fails_nothing() -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda now, text: busy("rate-limit", 3000.0 - now) if 1 <= now < 3000 else text)
+        engine = Engine(oracle, MemoryStore(), Pace(4))
+        assert await all_of(engine, 20) == (20, {})
+        assert not [now for now, _ in oracle.asked if 2 <= now < 3000]
+
+    run(scene())
+
+
+def test_a_slow_pace_is_no_row_s_fault() -> None:
+    async def scene() -> None:
+        seen: set[str] = set()
+
+        def once(_: float, text: str) -> Exception | str:
+            first = text not in seen
+            seen.add(text)
+            return busy("timeout") if first and int(text) % 5 == 0 else text
+
+        engine = Engine(Endpoint(once), MemoryStore(), Pace(32, rpm=0.5))
+        assert await all_of(engine, 60) == (60, {})
+        assert clock() > 3600
+
+    run(scene())
+
+
+def test_what_headers_allow_is_heeded() -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda _, text: text)
+        oracle.allowance = Allowance(rpm=60)
+        engine = Engine(oracle, MemoryStore(), Pace(4))
+        await all_of(engine, 64)
+        assert clock() == pytest.approx(60 / 0.98, abs=2)
+        assert engine.usage.cached_tokens == 64 * 4
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [
+        lambda now, text: busy("connection") if now > 2 else text,
+        lambda now, text: busy("rate-limit", 1000.0) if now > 2 else text,
+        lambda now, text: busy("rate-limit") if now > 2 else text,
+    ],
+    ids=["down", "held", "backing off"],
+)
+def test_stop_ends_every_wait(fate: Callable[[float, str], Exception | str]) -> None:
+    async def scene() -> None:
+        oracle, store = Endpoint(fate), MemoryStore()
+        engine = Engine(oracle, store, Pace(16))
+        asyncio.get_running_loop().call_later(10.1, engine.stop)
+        done, failed = await all_of(engine, 10_000)
+        assert clock() < 10.7
+        assert not failed
+        assert done == len(store.replies) > 0
+
+    run(scene())
+
+
+def test_a_budget_that_is_spent_ends_the_work() -> None:
+    async def scene() -> None:
+        budget = Budget(500e-6, Price(input=1, output=1))
+        engine = Engine(Endpoint(lambda _, text: text), MemoryStore(), Pace(8), budget=budget)
+        done = 0
+
+        async def do(number: int) -> None:
+            nonlocal done
+            await engine.ask(request(str(number), tokens=30), text_of)
+            done += 1
+
+        async for _ in engine.work(range(1000), do):
+            pass
+        assert engine.out_of_budget
+        assert engine.stopping
+        assert budget.spent == pytest.approx(done * 20e-6)
+        assert 460e-6 < budget.spent <= 500e-6
+
+    run(scene())
+
+
+def test_stopping_is_not_running_out_of_money() -> None:
+    async def scene() -> None:
+        budget = Budget(100e-6, Price(input=1, output=1))
+        engine = Engine(Endpoint(lambda _, text: text, latency=5.0), MemoryStore(), Pace(8), budget=budget)
+        asyncio.get_running_loop().call_later(1.0, engine.stop)
+
+        async def do(number: int) -> None:
+            await engine.ask(request(str(number), tokens=30), text_of)
+
+        async for _ in engine.work(range(1000), do):
+            pass
+        assert not engine.out_of_budget
+        assert clock() == pytest.approx(5.0)
+
+    run(scene())
+
+
+def test_rejected_replies_are_paid_for() -> None:
+    async def scene() -> float:
+        budget = Budget(1.0, Price(input=1, output=1))
+        engine = Engine(Endpoint(lambda _, __: "bad"), MemoryStore(), budget=budget)
+        assert isinstance(await engine.ask(request(), text_of), Rejected)
+        return budget.spent
+
+    assert run(scene()) == pytest.approx(20e-6)
+
+
+def test_a_few_rows_wait_for_a_server_that_loads() -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda now, text: busy("server-error") if now < 600 else text)
+        assert await all_of(Engine(oracle, MemoryStore(), Pace(32)), 5) == (5, {})
+        assert len(oracle.asked) < 30
+
+    run(scene())
+
+
+def test_where_all_that_is_left_is_poisonous_it_fails_within_the_hour() -> None:
+    async def scene() -> None:
+        oracle = Endpoint(lambda _, text: busy("server-error") if int(text) >= 30 else text)
+        done, failed = await all_of(Engine(oracle, MemoryStore(), Pace(8)), 34)
+        assert (done, set(failed.values()), len(failed)) == (30, {"server-error"}, 4)
+        assert clock() < 3600
+
+    run(scene())

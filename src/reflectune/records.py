@@ -141,6 +141,7 @@ class Reply(Record):
         completion_tokens: Tokens of the reply, reasoning included.
         cached_tokens: The part of `prompt_tokens` that came from the oracle's prefix cache.
         rejected: Why this reply was not accepted; `None` where it was.
+        batch: Whether it came from a provider's batch, at half the price.
     """
 
     text: str
@@ -150,6 +151,7 @@ class Reply(Record):
     completion_tokens: int = 0
     cached_tokens: int = 0
     rejected: str | None = None
+    batch: bool = False
 
 
 class Failure(Record):
@@ -259,10 +261,15 @@ class Recycled(Record):
         return self.failure is None
 
     @property
+    def best_name(self) -> VersionName:
+        """The name of the version that went through the most reflections."""
+        names: tuple[VersionName, ...] = ("QA", "Q", "A", "original")
+        return next(name for name in names if name in self.versions)
+
+    @property
     def best(self) -> Version:
         """The version that went through the most reflections."""
-        names: tuple[VersionName, ...] = ("QA", "Q", "A", "original")
-        return next(self.versions[name] for name in names if name in self.versions)
+        return self.versions[self.best_name]
 
 
 class Store(Protocol):

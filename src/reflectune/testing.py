@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from reflectune.oracles.allowance import Allowance
 from reflectune.records import Reply, Request, Sampling
 
 Said = str | Reply | Exception
@@ -34,6 +35,7 @@ class ScriptedOracle:
         self.sampling = Sampling()
         self.text_limit: int | None = None
         self.dialogue = dialogue
+        self.allowance: Allowance | None = None
         self.requests: list[Request] = []
         self._say = script if callable(script) else _in_turn(iter(script))
 

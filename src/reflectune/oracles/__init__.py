@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from reflectune.oracles.allowance import Allowance
 from reflectune.records import Reply, Request, Sampling
 
 __all__ = ["Oracle"]
@@ -19,6 +20,7 @@ class Oracle(Protocol):
         text_limit: The most characters that a string in a JSON reply may have; `None` for no limit. A small model needs
             one so that it cannot run on for ever inside a string.
         dialogue: Whether it is better asked one field per turn than for one large JSON value.
+        allowance: How fast its last reply, good or not, said that it may be asked; `None` where it did not say.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Oracle(Protocol):
     sampling: Sampling
     text_limit: int | None
     dialogue: bool
+    allowance: Allowance | None
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from reflectune.errors import OracleError, RequestRefused
+from reflectune.oracles.allowance import Allowance, read_allowance
 from reflectune.oracles.capabilities import Capabilities, is_wrapped
 from reflectune.oracles.endpoint import ApiSettings
 from reflectune.oracles.faults import Complaint, error_of, meaning_of, read_complaint, retry_after
@@ -52,6 +54,7 @@ class ApiOracle:
     def __init__(self, settings: ApiSettings, capabilities: Capabilities | None = None) -> None:
         self.name = f"{settings.model}@{settings.base_url}"
         self.sampling = Sampling()
+        self.allowance: Allowance | None = None
         self._settings = settings
         self._wire = Wire(settings)
         self._probing = asyncio.Lock()
@@ -136,6 +139,7 @@ class ApiOracle:
         except (TypeError, orjson.JSONEncodeError) as error:
             raise RequestRefused(f"The request cannot be written as JSON: {error}", reason="bad-request") from None
         status, headers, raw = await self._wire.post(packed)
+        self.allowance = read_allowance(headers, time.time())
         if status not in _SUCCESS:
             raise await self._error(read_complaint(status, raw), headers)
         try:

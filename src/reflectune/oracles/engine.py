@@ -7,7 +7,6 @@ is free only once its reply is durable, so a process that is killed loses at mos
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
@@ -17,10 +16,14 @@ from typing import Any, Generic, TypeVar
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
 from reflectune.oracles import Oracle
-from reflectune.oracles.pacing import MOST_SECONDS, MOST_TRIES, Pace, delay_before
+from reflectune.oracles.budget import Budget, BudgetReached
+from reflectune.oracles.pacing import MOST_SECONDS, MOST_TRIES, Pace, Stopped, Turn, delay_before
 from reflectune.records import Reply, Request, Store
 
+__all__ = ["Answer", "Engine", "Rejected", "Stopped", "Unacceptable", "Usage"]
+
 _TRIES_OF_THE_UNREACHABLE = 3
+_WITH_HEADERS = {"rate-limit", "server-error"}
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +43,6 @@ class Unacceptable(Exception):  # noqa: N818 - a verdict on a reply, which the e
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-
-
-class Stopped(Exception):  # noqa: N818 - not a fault
-    """Raised in place of asking for a reply once the engine was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,7 @@ class Usage:
         rejected: Replies that were read and not accepted.
         retried: Tries that the oracle was too busy to answer.
         prompt_tokens: Tokens sent, as the oracle counts them.
+        cached_tokens: Those of the tokens sent that came from the oracle's prefix cache.
         completion_tokens: Tokens received.
         busy: Why the oracle was last too busy, and when on the monotonic clock.
     """
@@ -88,6 +88,7 @@ class Usage:
     rejected: int = 0
     retried: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     busy: tuple[str, float] | None = None
 
@@ -98,17 +99,24 @@ class Engine:
     Args:
         oracle: Who is asked.
         store: What remembers.
-        pace: How many requests may be in flight; by default what the oracle can use, else 32.
+        pace: How fast it may be asked; by default as many requests in flight as the oracle can use, else 32.
+        budget: What may be spent; by default there is no limit.
+
+    Attributes:
+        usage: What it has done.
+        out_of_budget: Whether it stopped because the next reply might cost more than is left.
     """
 
-    def __init__(self, oracle: Oracle, store: Store, pace: Pace | None = None) -> None:
+    def __init__(self, oracle: Oracle, store: Store, pace: Pace | None = None, *, budget: Budget | None = None) -> None:
         self.oracle = oracle
         self.store = store
         self.pace = pace or Pace(oracle.concurrency or 32)
+        self.budget = budget
         self.usage = Usage()
+        self.out_of_budget = False
         self._asking: dict[str, asyncio.Event] = {}
         self._reached = False
-        self._stop = asyncio.Event()
+        self._stopping = False
 
     async def ask(self, request: Request, read: Callable[[Reply], T]) -> Answer[T] | Rejected:
         """Ask for one reply and read it.
@@ -137,6 +145,7 @@ class Engine:
             return Rejected(refusal.reason, str(refusal))
         finally:
             self._asking.pop(key).set()
+            self.pace.forget(key)
 
     async def work(self, items: Iterable[Item], do: Callable[[Item], Coroutine[Any, Any, T]]) -> AsyncGenerator[T]:
         """Do something with each item, as many at once as keep the oracle busy, and yield the results as they land.
@@ -179,68 +188,106 @@ class Engine:
             raise error
 
     def stop(self) -> None:
-        """Ask for nothing more. Requests in flight are still answered and kept."""
-        self._stop.set()
+        """Ask for nothing more, and wake what waits to ask. Requests in flight are still answered and kept."""
+        self._stopping = True
+        self.pace.stop()
 
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
-        return self._stop.is_set()
+        return self._stopping
 
     async def _ask_and_keep(self, key: str, request: Request, read: Callable[[Reply], T]) -> Answer[T] | Rejected:
-        started = time.monotonic()
-        attempt = 0
+        """Ask until there is a reply, or the retry budget of this request is spent.
+
+        Time and tries count while the oracle works; what is lost while it is down is nobody's fault.
+        """
+        asked = tries = 0
+        seconds = 0.0
+        ask = self._ask_once if self.budget is None else self._ask_within_budget
         while True:
-            attempt += 1
+            turn = self.pace.slot(key, request)
             try:
-                async with self.pace.slot() as asked_at:
-                    if self.stopping:
-                        raise Stopped
-                    try:
-                        reply = await self.oracle.complete(request)
-                    except OracleBusy as busy:
-                        self._note_busy(busy, asked_at)
-                        raise
-                    self._note_reply(reply)
-                    try:
-                        verdict = _verdict(reply, read)
-                    except Exception:  # a fault of ours: what was paid for is kept before it is told
-                        await self.store.keep_reply(key, request, self.oracle.name, reply)
-                        raise
-                    if isinstance(verdict, Rejected):
-                        self.usage.rejected += 1
-                        reply = reply.model_copy(update={"rejected": verdict.reason})
-                    _log.debug(
-                        "%d tokens in %.1f s%s", reply.completion_tokens, time.monotonic() - asked_at, _why(reply)
-                    )
-                    await self.store.keep_reply(key, request, self.oracle.name, reply)
-                    return verdict
+                return await ask(turn, key, request, read)
             except OracleBusy as busy:
-                self._give_up_on_the_unreachable(busy, attempt)
-                left = MOST_SECONDS - (time.monotonic() - started)
-                if attempt >= MOST_TRIES or left <= 0:
+                asked += 1
+                self._give_up_on_the_unreachable(busy, asked)
+                if not turn.counts:
+                    continue
+                tries += 1
+                seconds += asyncio.get_running_loop().time() - turn.asked_at
+                if tries >= MOST_TRIES or seconds >= MOST_SECONDS:
                     raise
-                wait = min(delay_before(attempt, busy), left)
-                _log.debug("try %d: %s; again in %.1f s", attempt, busy, wait)
-                self.usage.retried += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), wait)
+                if self.pace.down:
+                    continue
+                wait = min(delay_before(tries, busy), MOST_SECONDS - seconds)
+                _log.debug("try %d: %s; again in %.1f s", tries, busy, wait)
+                seconds += wait
+                await self.pace.rest(wait)
 
-    def _note_reply(self, reply: Reply) -> None:
+    async def _ask_within_budget(
+        self, turn: Turn, key: str, request: Request, read: Callable[[Reply], T]
+    ) -> Answer[T] | Rejected:
+        assert self.budget is not None
+        try:
+            async with self.budget.room_for(request):
+                return await self._ask_once(turn, key, request, read)
+        except BudgetReached:
+            if not self.stopping:
+                self.out_of_budget = True
+                self.stop()
+            raise Stopped from None
+
+    async def _ask_once(
+        self, turn: Turn, key: str, request: Request, read: Callable[[Reply], T]
+    ) -> Answer[T] | Rejected:
+        async with turn:
+            try:
+                reply = await self.oracle.complete(request)
+            except OracleBusy as busy:
+                self._note_busy(busy, turn)
+                raise
+            except RequestRefused:
+                self._reached = True
+                self.pace.well(turn)
+                raise
+            self._note_reply(reply, turn)
+            try:
+                verdict = _verdict(reply, read)
+            except Exception:  # a fault of ours: what was paid for is kept before it is told
+                await self.store.keep_reply(key, request, self.oracle.name, reply)
+                raise
+            if isinstance(verdict, Rejected):
+                self.usage.rejected += 1
+                reply = reply.model_copy(update={"rejected": verdict.reason})
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%d tokens%s", reply.completion_tokens, _why(reply))
+            await self.store.keep_reply(key, request, self.oracle.name, reply)
+            return verdict
+
+    def _note_reply(self, reply: Reply, turn: Turn) -> None:
         self._reached = True
-        self.pace.well()
-        self.usage.requests += 1
-        self.usage.prompt_tokens += reply.prompt_tokens
-        self.usage.completion_tokens += reply.completion_tokens
+        self.pace.heed(self.oracle.allowance)
+        self.pace.well(turn, reply)
+        if self.budget is not None:
+            self.budget.pay(reply)
+        usage = self.usage
+        usage.requests += 1
+        usage.prompt_tokens += reply.prompt_tokens
+        usage.cached_tokens += reply.cached_tokens
+        usage.completion_tokens += reply.completion_tokens
 
-    def _note_busy(self, busy: OracleBusy, asked_at: float) -> None:
+    def _note_busy(self, busy: OracleBusy, turn: Turn) -> None:
         self.usage.busy = (busy.reason, time.monotonic())
+        self.usage.retried += 1
         self._reached = self._reached or busy.reason != "connection"
-        self.pace.overloaded(asked_at)
+        if busy.reason in _WITH_HEADERS:
+            self.pace.heed(self.oracle.allowance)
+        self.pace.fault(turn, busy)
 
-    def _give_up_on_the_unreachable(self, busy: OracleBusy, attempt: int) -> None:
+    def _give_up_on_the_unreachable(self, busy: OracleBusy, asked: int) -> None:
         """An address that never answered is a mistake of the caller's, not a busy hour."""
-        if not self._reached and attempt >= _TRIES_OF_THE_UNREACHABLE:
+        if not self._reached and max(asked, self.pace.probes + 1) >= _TRIES_OF_THE_UNREACHABLE:
             raise OracleError(busy.what, mend=busy.mend) from busy
 
 

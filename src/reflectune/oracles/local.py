@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from reflectune.errors import MissingExtraError, OracleBusy, OracleError, RequestRefused
+from reflectune.oracles.allowance import Allowance
 from reflectune.oracles.weights import find_weights, fingerprint
 from reflectune.records import Reply, Request, Sampling, Schema
 
@@ -57,6 +58,7 @@ class LocalOracle:
 
     text_limit: int | None = 100
     dialogue = True
+    allowance: Allowance | None = None
 
     def __init__(self, weights: Path, settings: LocalSettings) -> None:
         self.name = f"local:{weights.name}:{fingerprint(weights)}"

@@ -14,7 +14,7 @@ from reflectune.oracles.endpoint import ApiSettings
 
 __all__ = ["Wire"]
 
-_LARGEST_BODY = 32 * 1024 * 1024
+_LARGEST_BODY = 8 * 1024 * 1024
 _CONNECT_SECONDS = 30.0
 _LISTING_SECONDS = 10.0
 # uvicorn closes an idle connection after 5 s, and a request sent into the close is lost.

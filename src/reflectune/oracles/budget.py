@@ -1,0 +1,80 @@
+"""A limit on what a run may spend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from reflectune.oracles.prices import Price
+from reflectune.records import Reply, Request
+
+__all__ = ["Budget", "BudgetReached"]
+
+_BYTES_PER_TOKEN = 3.0
+"""Of UTF-8, at least: English has about four to a token, and a Chinese character, which is three, seldom more than one
+token. So a request is taken to be rather longer than it is."""
+
+
+class BudgetReached(Exception):  # noqa: N818 - not a fault
+    """Raised in place of asking where the next reply might not be paid for any more."""
+
+
+class Budget:
+    """Money for a run. A request is sent only when the longest reply that it may get can still be paid for.
+
+    So the limit holds: as it comes nearer fewer requests are in flight, and the last cents are left over.
+
+    Args:
+        limit: US dollars in all.
+        price: What the oracle's tokens cost.
+        spent: US dollars that were spent before.
+        batch: Whether requests go through a provider's batches.
+
+    Attributes:
+        spent: US dollars spent so far.
+    """
+
+    def __init__(self, limit: float, price: Price, *, spent: float = 0.0, batch: bool = False) -> None:
+        self.limit = limit
+        self.spent = spent
+        self._price = price
+        self._batch = batch
+        self._holders = 0
+        self._reserved = 0.0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @asynccontextmanager
+    async def room_for(self, request: Request) -> AsyncIterator[None]:
+        """Hold the money for one reply; waits for replies in flight where they may leave enough.
+
+        Raises:
+            BudgetReached: Nothing is in flight, and what is left is too little.
+        """
+        most = self.most(request)
+        while self.spent + self._reserved + most > self.limit:
+            if not self._holders:
+                raise BudgetReached
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self._holders += 1
+        self._reserved += most
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            self._reserved = self._reserved - most if self._holders else 0.0
+            waiting, self._waiting = self._waiting, []
+            for turn in waiting:
+                if not turn.done():
+                    turn.set_result(None)
+
+    def pay(self, reply: Reply) -> None:
+        """Take note of a reply that was given."""
+        self.spent += self._price.of(reply)
+
+    def most(self, request: Request) -> float:
+        """The most that a reply to this request can cost, in US dollars."""
+        size = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
+        return self._price.cost(size / _BYTES_PER_TOKEN, request.sampling.max_tokens, batch=self._batch)
