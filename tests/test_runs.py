@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 
 from reflectune.errors import InputError, RunError
-from reflectune.records import Example, Failure, Message, Recycled, Reply, Request, Version
-from reflectune.runs import RunDir
+from reflectune.records import Example, Failure, Message, Record, Recycled, Reply, Request, Version
+from reflectune.runs import Maker, RunDir, Spent
+from reflectune.runs.merge import merge
 
 MARK = "mark:"
+OURS = Maker(MARK, "oracle", "prompts")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ def recycled(name: str, reason: str | None = None) -> Recycled:
     )
 
 
+def opened(path: Path) -> RunDir:
+    run = RunDir(path)
+    run.made_by("recycle", OURS)
+    return run
+
+
 async def keep(run: RunDir, example: Example, reason: str | None = None, mark: str = MARK) -> None:
     body = recycled(example.id, reason).model_dump_json().encode()
     await run.store.keep_result("recycle", example.id, mark + example.content_hash(), body, reason)
@@ -48,20 +57,20 @@ async def keep(run: RunDir, example: Example, reason: str | None = None, mark: s
 
 def test_what_is_pending_is_what_has_no_result_under_this_fingerprint(tmp_path: Path) -> None:
     async def work(run: RunDir) -> None:
-        examples = list(run.pending("recycle", MARK))
+        examples = list(run.pending("recycle"))
         await keep(run, examples[0])
         await keep(run, examples[1], "copy")
         await keep(run, examples[2], mark="another:")
 
-    with RunDir(tmp_path / "run") as run:
+    with opened(tmp_path / "run") as run:
         assert run.ingest(rows(1200)) == 1200
-        assert [example.id for example in run.pending("recycle", MARK)] == [str(n) for n in range(1200)]
+        assert [example.id for example in run.pending("recycle")] == [str(n) for n in range(1200)]
         asyncio.run(work(run))
-        counts = run.counts("recycle", MARK)
+        counts = run.counts("recycle")
         assert (counts.rows, counts.done, counts.failed, counts.pending) == (1200, 1, 1, 1198)
         assert counts.reasons == {"copy": 1}
-        assert "0" not in {example.id for example in run.pending("recycle", MARK)}
-        assert [failure.reason for failure in run.failures("recycle", MARK)] == ["copy"]
+        assert "0" not in {example.id for example in run.pending("recycle")}
+        assert [failure.reason for failure in run.failures("recycle")] == ["copy"]
 
 
 def test_an_example_comes_back_as_it_went_in(tmp_path: Path) -> None:
@@ -70,28 +79,28 @@ def test_an_example_comes_back_as_it_went_in(tmp_path: Path) -> None:
     )
     with RunDir(tmp_path) as run:
         run.ingest([Row(1, {"a": 1}, example)])
-        assert list(run.pending("recycle", MARK)) == [example]
+        assert list(run.pending("recycle")) == [example]
 
 
 def test_a_row_that_could_not_be_read_is_counted_and_explained(tmp_path: Path) -> None:
     failure = Failure(id="3", stage="read", reason="no-response")
-    with RunDir(tmp_path) as run:
+    with opened(tmp_path) as run:
         run.ingest([*rows(2), Row(9, {"x": 1}, failure=failure)])
-        assert list(run.failures("recycle", MARK)) == [failure]
-        counts = run.counts("recycle", MARK)
+        assert list(run.failures("recycle")) == [failure]
+        counts = run.counts("recycle")
         assert (counts.rows, counts.failed, counts.pending) == (3, 1, 2)
 
 
 def test_a_changed_row_is_pending_again_and_others_are_not(tmp_path: Path) -> None:
     async def all_done(run: RunDir) -> None:
-        await asyncio.gather(*(keep(run, example) for example in list(run.pending("recycle", MARK))))
+        await asyncio.gather(*(keep(run, example) for example in list(run.pending("recycle"))))
 
-    with RunDir(tmp_path) as run:
+    with opened(tmp_path) as run:
         run.ingest(rows(3))
         asyncio.run(all_done(run))
         changed = Row(1, {}, Example("1", "another question", "answer"))
         run.ingest([next(rows(1)), changed, *rows(1, first=2)])
-        assert [example.id for example in run.pending("recycle", MARK)] == ["1"]
+        assert [example.id for example in run.pending("recycle")] == ["1"]
 
 
 def test_an_input_that_breaks_off_leaves_the_run_as_it_was(tmp_path: Path) -> None:
@@ -105,30 +114,30 @@ def test_an_input_that_breaks_off_leaves_the_run_as_it_was(tmp_path: Path) -> No
             run.ingest(broken())
         with pytest.raises(InputError, match="no row"):
             run.ingest([])
-        assert run.counts("recycle", MARK).rows == 5
+        assert run.counts("recycle").rows == 5
 
 
 def test_failures_can_be_forgotten_and_their_rejected_replies_with_them(tmp_path: Path) -> None:
     request = Request((Message("user", "long " * 100),))
 
     async def work(run: RunDir) -> None:
-        good, bad = list(run.pending("recycle", MARK))
+        good, bad = list(run.pending("recycle"))
         await keep(run, good)
         await keep(run, bad, "copy")
         await run.store.keep_reply("good", request, "oracle", Reply(text="fine", prompt_tokens=3))
         await run.store.keep_reply("bad", request, "oracle", Reply(text="same", rejected="copy", completion_tokens=2))
 
-    with RunDir(tmp_path) as run:
+    with opened(tmp_path) as run:
         run.ingest(rows(2))
         asyncio.run(work(run))
         assert run.forget("recycle", failures_only=True) == 1
         assert run.store.reply("good") == Reply(text="fine", prompt_tokens=3)
         assert run.store.reply("bad") is None
-        assert [example.id for example in run.pending("recycle", MARK)] == ["1"]
-        assert run.spent() == {"requests": 2, "prompt_tokens": 3, "completion_tokens": 2}
+        assert [example.id for example in run.pending("recycle")] == ["1"]
+        assert run.spent() == [Spent("oracle", False, 2, 3, 0, 2)]
         run.forget("recycle", failures_only=False)
         assert run.store.reply("good") is None
-        assert run.counts("recycle", MARK).pending == 2
+        assert run.counts("recycle").pending == 2
 
 
 def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
@@ -223,11 +232,150 @@ def test_a_row_keeps_what_only_json_can_hold(tmp_path: Path) -> None:
     raw = {"large": 2**80, "nan": float("inf"), "half": "\ud800"}
     with RunDir(tmp_path) as run:
         run.ingest([Row(1, raw, Example("1", "q", "a"))])
-        assert [row.raw for row in run.rows("recycle", MARK)] == [raw]
+        assert [row.raw for row in run.rows("recycle")] == [raw]
 
 
 def test_a_run_in_use_can_be_looked_at(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run.ingest(rows(3))
         with RunDir(tmp_path, look=True) as seen:
-            assert seen.counts("recycle", MARK).pending == 3
+            assert seen.counts("recycle").pending == 3
+
+
+def test_rows_that_another_oracle_made_stay_good_beside_ours(tmp_path: Path) -> None:
+    another = Maker("other:", "another oracle", "prompts")
+
+    async def first(run: RunDir) -> None:
+        examples = list(run.pending("recycle"))
+        await keep(run, examples[0])
+        await keep(run, examples[1], "copy")
+
+    async def second(run: RunDir) -> None:
+        (example,) = run.pending("recycle")
+        await keep(run, example, mark="other:")
+
+    with opened(tmp_path) as run:
+        run.ingest(rows(2))
+        asyncio.run(first(run))
+        run.confirm("recycle")
+    with RunDir(tmp_path) as run:
+        run.made_by("recycle", another)
+        assert run.counts("recycle").pending == 2  # nobody asked for the old ones to stay
+    with RunDir(tmp_path) as run:
+        run.made_by("recycle", another, beside=True)
+        assert run.forget("recycle", failures_only=True, reasons=("echo",)) == 0
+        assert run.forget("recycle", failures_only=True, reasons=("echo", "copy")) == 1
+        asyncio.run(second(run))
+        run.confirm("recycle")
+    with RunDir(tmp_path) as run:
+        run.made_by("recycle", OURS)
+        assert run.counts("recycle").done == 2
+        assert [row.maker for row in run.rows("recycle")] == [OURS, another]
+        assert run.written_by("recycle") == {
+            "oracle": {"rewritten": 1, "failed": 0},
+            "another oracle": {"rewritten": 1, "failed": 0},
+        }
+        assert [maker.oracle for maker in run.makers("recycle")] == ["oracle", "another oracle"]
+
+
+def test_a_sample_is_spread_over_the_data_and_always_the_same(tmp_path: Path) -> None:
+    async def done(run: RunDir, examples: list[Example]) -> None:
+        await asyncio.gather(*(keep(run, example) for example in examples))
+
+    with opened(tmp_path) as run:
+        run.ingest(rows(1000))
+        sample = list(run.pending("recycle", sample=20))
+        places = [int(example.id) for example in sample]
+        assert len(places) == 20
+        assert max(b - a for a, b in zip([0, *places], [*places, 1000], strict=True)) < 120
+        asyncio.run(done(run, sample[:5]))
+        assert [example.id for example in run.pending("recycle", sample=20)] == [example.id for example in sample[5:]]
+
+
+def test_the_tokens_of_an_oracle_are_weighed(tmp_path: Path) -> None:
+    async def work(run: RunDir) -> None:
+        request = Request((Message("user", "q"),))
+        for number, tokens in enumerate((10, 30)):
+            reply = Reply(text="a", prompt_tokens=tokens, cached_tokens=4, completion_tokens=1)
+            await run.store.keep_reply(str(number), request, "oracle", reply)
+        await run.store.keep_reply("another", request, "another", Reply(text="a", prompt_tokens=999))
+
+    with RunDir(tmp_path) as run:
+        asyncio.run(work(run))
+        taken = run.taken("oracle", (1.0, 0.5, 2.0))
+        assert (taken.count, taken.total) == (2, (6 + 2 + 2) + (26 + 2 + 2))
+        assert taken.variance == pytest.approx(200)
+        assert run.taken("nobody", (1.0, 1.0, 1.0)).variance == 0
+
+
+def test_marks_are_kept_until_the_results_change(tmp_path: Path) -> None:
+    class Mark(Record):
+        id: str
+        gate: str
+
+    with RunDir(tmp_path) as run:
+        run.ingest(rows(3))
+        run.keep_marks([Mark(id="1", gate="length"), Mark(id="1", gate="drift"), Mark(id="2", gate="drift")])
+        run.drop(["drift"])
+    with RunDir(tmp_path) as run:
+        assert run.marked() == {"drift": 2, "length": 1}
+        assert [row.gates for row in run.rows("recycle")] == [(), ("drift", "length"), ("drift",)]
+        assert run.dropped == ("drift",)
+        run.forget("recycle", failures_only=True)
+        assert run.marked() == {}
+
+
+def test_a_run_of_another_layout_is_not_touched(tmp_path: Path) -> None:
+    RunDir(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:
+        database.execute("PRAGMA user_version = 1")
+    for look in (False, True):
+        with pytest.raises(RunError, match="another version"):
+            RunDir(tmp_path, look=look)
+
+
+def shard(path: Path, first: int, *, failed: bool = False) -> Path:
+    """A run over every second row, all of them done, with a reply each."""
+
+    async def work(run: RunDir) -> None:
+        for example in list(run.pending("recycle")):
+            await keep(run, example, "copy" if failed else None)
+            reply = Reply(text=f"reply {example.id}", prompt_tokens=5)
+            request = Request((Message("system", "rubric"), Message("user", example.id)))
+            await run.store.keep_reply(f"key {example.id}", request, "oracle", reply)
+        await run.store.keep_reply("same", request, "oracle", Reply(text="the same in both", prompt_tokens=1))
+
+    with opened(path) as run:
+        run.ingest([row for row in rows(10) if row.number % 2 == first])
+        run.remember("mapping", "{}")
+        asyncio.run(work(run))
+        run.confirm("recycle")
+    return path
+
+
+def test_shards_are_merged_row_by_row(tmp_path: Path) -> None:
+    parts = [shard(tmp_path / "a", 0), shard(tmp_path / "b", 1, failed=True)]
+    merge(parts, tmp_path / "whole")
+    with RunDir(tmp_path / "whole") as run:
+        assert [row.id for row in run.rows("recycle")] == [str(number) for number in range(10)]
+        counts = run.counts("recycle")
+        assert (counts.done, counts.failed, counts.pending) == (5, 5, 0)
+        assert run.store.reply("key 7") == Reply(text="reply 7", prompt_tokens=5)
+        assert run.store.reply("same") == Reply(text="the same in both", prompt_tokens=1)
+        assert run.spent() == [Spent("oracle", False, 12, 52, 0, 0)]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_runs_that_do_not_fit_together_are_not_merged(tmp_path: Path) -> None:
+    one, two, same = shard(tmp_path / "a", 0), shard(tmp_path / "b", 1), shard(tmp_path / "c", 0)
+    with pytest.raises(RunError, match=r"Row 0 of .*c is in another"):
+        merge([one, two, same], tmp_path / "whole")
+    with RunDir(two) as run:
+        run.remember("mapping", "another")
+        with pytest.raises(RunError, match="in use"):
+            merge([one, two], tmp_path / "whole")
+    with pytest.raises(RunError, match="another way"):
+        merge([one, two], tmp_path / "whole")
+    with pytest.raises(RunError, match="already"):
+        merge([one], two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]

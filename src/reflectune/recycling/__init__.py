@@ -33,7 +33,7 @@ from reflectune.records import (
 from reflectune.recycling.dialogue import Dialogue
 from reflectune.recycling.structured import Structured
 
-__all__ = ["STAGE", "fingerprint", "recycle", "requests_per_row"]
+__all__ = ["STAGE", "fingerprint", "prompts_hash", "recycle", "requests_per_row"]
 
 STAGE = "recycle"
 
@@ -82,9 +82,13 @@ async def recycle(
 
 def fingerprint(oracle: Oracle, settings: RecycleSettings) -> str:
     """What a row's result depends on besides the row: the oracle, the settings and the prompts' wording."""
-    prompts = Prompts(settings.prompts).hash(f"{_way_name(oracle, settings)}_", "reasons")
     asked = settings.model_dump(mode="json", exclude={"prompts"})
-    return digest([oracle.name, asked, prompts]) + ":"
+    return digest([oracle.name, asked, prompts_hash(oracle, settings)]) + ":"
+
+
+def prompts_hash(oracle: Oracle, settings: RecycleSettings) -> str:
+    """A hash of the wording of every prompt that rows are recycled with."""
+    return Prompts(settings.prompts).hash(f"{_way_name(oracle, settings)}_", "reasons")
 
 
 def requests_per_row(settings: RecycleSettings, *, dialogue: bool) -> int:

@@ -1,6 +1,7 @@
 """Runs: one folder each, which remembers what was asked, what was done and what came of it."""
 
-from reflectune.runs.folder import Counts, RunDir, StoredRow
+from reflectune.runs.entries import Counts, Maker, Spent, StoredRow
+from reflectune.runs.folder import RunDir
 from reflectune.runs.store import SqliteStore
 
-__all__ = ["Counts", "RunDir", "SqliteStore", "StoredRow"]
+__all__ = ["Counts", "Maker", "RunDir", "Spent", "SqliteStore", "StoredRow"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reflectune.formats import Mapping, convert, write_rows
-from reflectune.runs.folder import RunDir, StoredRow
+from reflectune.records import Recycled, VersionName
+from reflectune.runs.entries import StoredRow
+from reflectune.runs.folder import RunDir
 
 _STAGE = "recycle"
+PROVENANCE = "reflectune"
+"""The column that says where a row comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,33 +23,38 @@ class Export:
 
     Attributes:
         mapping: Which columns of the input hold what.
-        fingerprint: Under which oracle, settings and prompts the rows were made.
         to: Another shape than the input's own.
         fill: Whether failed rows stand in the data too, as they were, with `recycled: false`. In another shape than the
             input's own, those that could not even be read are left out.
+        provenance: Whether each row carries a column that says where it comes from.
+        drop: The quality gates whose marked rows are left out.
     """
 
     mapping: Mapping
-    fingerprint: str
     to: str | None = None
     fill: bool = False
+    provenance: bool = True
+    drop: tuple[str, ...] = ()
 
-    def rows(self, run: RunDir) -> Iterator[dict[str, Any]]:
-        """The rows to write, in input order."""
-        for row in run.rows(_STAGE, self.fingerprint):
-            if row.result is not None and row.result.rewritten:
-                yield self._marked(self._written(row), recycled=True)
-            elif self.fill and row.failure is not None and (row.example is not None or not self.to):
-                yield self._marked(self._original(row), recycled=False)
+    def written(self, row: StoredRow) -> dict[str, Any] | None:
+        """The row as it is written; `None` where it is left out."""
+        if row.result is not None and row.result.rewritten:
+            return None if set(self.drop) & set(row.gates) else self._marked(self._recycled(row), row, recycled=True)
+        if self.fill and row.failure is not None and (row.example is not None or not self.to):
+            return self._marked(self._original(row), row, recycled=False)
+        return None
 
-    def _marked(self, row: dict[str, Any], *, recycled: bool) -> dict[str, Any]:
-        """The row with a column that says whether it is recycled, where failed rows stand in the data too."""
-        if not self.fill:
-            return row
-        own = {"recycled_original": row["recycled"]} if "recycled" in row else {}
-        return row | own | {"recycled": recycled}
+    def _marked(self, written: dict[str, Any], row: StoredRow, *, recycled: bool) -> dict[str, Any]:
+        """The row with the columns that say whether it is recycled, and where it comes from."""
+        own: dict[str, Any] = {}
+        if self.fill:
+            own["recycled"] = recycled
+        if self.provenance:
+            own[PROVENANCE] = provenance(row)
+        earlier = {f"{name}_original": written[name] for name in own if name in written}
+        return written | earlier | own
 
-    def _written(self, row: StoredRow) -> dict[str, Any]:
+    def _recycled(self, row: StoredRow) -> dict[str, Any]:
         if row.result is None or row.example is None:
             raise ValueError(f"Row {row.id} is not recycled.")
         if self.to:
@@ -59,21 +68,64 @@ class Export:
         return row.raw
 
 
-def export(run: RunDir, how: Export, output: Path | None = None) -> Path:
+def export(
+    run: RunDir, how: Export, output: Path | None = None, look: Callable[[StoredRow], None] | None = None
+) -> int:
     """Write `recycled.jsonl` and `failures.jsonl` into the run's folder, each whole or not at all.
 
     The data is written to `output` too, where that is named.
 
+    Args:
+        run: The run.
+        how: How its rows are written.
+        output: A further file for the data.
+        look: Is shown every row on the way.
+
     Returns:
-        The file that holds the data.
+        How many rows were written.
 
     Raises:
-        RunError: A file cannot be written.
+        SettingsError: A file cannot be written.
     """
-    data = run.path / "recycled.jsonl"
-    write_rows(data, how.rows(run))
-    write_rows(run.path / "failures.jsonl", (failure.model_dump() for failure in run.failures(_STAGE, how.fingerprint)))
+    count = write_rows(run.path / "recycled.jsonl", written_rows(run, how, look))
+    write_rows(run.path / "failures.jsonl", (failure.model_dump() for failure in run.failures(_STAGE)))
     if output is not None:
-        write_rows(output, how.rows(run))
-        return output
-    return data
+        write_rows(output, written_rows(run, how))
+    return count
+
+
+def written_rows(run: RunDir, how: Export, look: Callable[[StoredRow], None] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows to write, in input order; each row of the run is shown to `look` on the way."""
+    for row in run.rows(_STAGE):
+        if look is not None:
+            look(row)
+        if (written := how.written(row)) is not None:
+            yield written
+
+
+def provenance(row: StoredRow) -> dict[str, Any]:
+    """Where a row comes from: its id, the version that was chosen, who wrote it by which prompts, and every score.
+
+    The scores are a flat list, which CSV, Parquet and `datasets` hold as it is. Each is of the version that was
+    criticised, not of the one that the critique led to.
+    """
+    recycled = row.result is not None and row.result.rewritten
+    return {
+        "id": row.id,
+        "version": row.result.best_name if row.result and recycled else "original",
+        "oracle": row.maker.oracle if row.maker and recycled else "",
+        "prompts": row.maker.prompts if row.maker and recycled else "",
+        "failure": row.failure.reason if row.failure else "",
+        "gates": ",".join(row.gates),
+        "scores": list(_scores(row.result)) if row.result else [],
+    }
+
+
+def _scores(recycled: Recycled) -> Iterator[dict[str, Any]]:
+    criticised: VersionName = "original"
+    for rewrite in recycled.rewrites:
+        for remark in rewrite.remarks:
+            yield {"version": criticised, **remark.model_dump(include={"subject", "criterion", "score"})}
+        criticised = "Q" if rewrite.kind == "instruction" else recycled.best_name
+    for remark in recycled.after:
+        yield {"version": recycled.best_name, **remark.model_dump(include={"subject", "criterion", "score"})}

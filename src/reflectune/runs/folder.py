@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 import orjson
 
 from reflectune.errors import InputError, RunError
 from reflectune.formats import to_json
 from reflectune.records import Example, Failure, Message, Recycled
+from reflectune.runs.entries import Counts, IncomingRow, Maker, Marked, Spent, StoredRow, Taken
+from reflectune.runs.lock import take
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
-
-
-class IncomingRow(Protocol):
-    """A row as `formats` reads it."""
-
-    @property
-    def number(self) -> int: ...  # noqa: D102
-    @property
-    def raw(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def example(self) -> Example | None: ...  # noqa: D102
-    @property
-    def failure(self) -> Failure | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """A row of the input with what became of it.
-
-    Attributes:
-        id: The row's id.
-        raw: The row as it was read.
-        example: The pair in it; `None` where it could not be read as one.
-        result: What a stage made of it; `None` while that is pending.
-        failure: Why there is nothing to export; `None` where there is, or while the row is pending.
-    """
-
-    id: str
-    raw: dict[str, Any]
-    example: Example | None
-    result: Recycled | None
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How far a stage has come. `rows == done + failed + pending`, always."""
-
-    rows: int
-    done: int
-    failed: int
-    pending: int
-    reasons: dict[str, int] = field(default_factory=dict)
+_SAMPLED = (
+    "position IN (SELECT position FROM rows WHERE example IS NOT NULL"
+    " ORDER BY (position * 2654435761) % 4294967296 LIMIT ?)"
+)
+"""Multiplying by a number near 2**32 / golden ratio scatters the positions evenly."""
 
 
 class RunDir:
@@ -82,9 +44,11 @@ class RunDir:
         if (look or not create) and not (path / "state.sqlite").is_file():
             raise RunError(f"There is no run in {path}.", mend="List the runs with `reflectune runs list`.")
         if not look:
-            self._lock = _taken(path)
+            self._lock = take(path)
         self._database = connect(path / "state.sqlite", look=look)
         self.store = SqliteStore(self._database)
+        self._accepted: dict[str, tuple[str, ...]] = {}
+        self._makers: dict[str, Maker] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -101,8 +65,12 @@ class RunDir:
         if self._lock is not None:
             os.close(self._lock)
 
-    def ingest(self, rows: Iterable[IncomingRow]) -> int:
+    def ingest(self, rows: Iterable[IncomingRow], signature: str | None = None) -> int:
         """Take in the rows of the input, in place of those of an earlier time. All of them or, on an error, none.
+
+        Args:
+            rows: The rows.
+            signature: What tells this input from another, so that a later process need not read it again.
 
         Returns:
             How many rows there are.
@@ -110,37 +78,78 @@ class RunDir:
         Raises:
             InputError: The input cannot be read, or holds no row.
         """
+        self.changing()
         with self._database:
             self._database.execute("DELETE FROM rows")
             self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(_columns, rows))
-            count: int = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
-            if not count:
-                raise InputError("The input holds no row.", mend="Check the file, and --limit.")
+            if not self.size:
+                raise InputError("The input holds no row.", mend="Check the file, --limit and --shard.")
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('input', ?)", (signature or "",))
+        return self.size
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        count: int = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
         return count
 
-    def pending(self, stage: str, fingerprint: str) -> Iterator[Example]:
-        """The examples that a stage has not done under this fingerprint, in input order, a page at a time."""
+    def made_by(self, stage: str, maker: Maker, *, beside: bool = False) -> None:
+        """Say what makes a stage's results from now on: rows that something else made are pending again.
+
+        Args:
+            stage: The stage.
+            maker: What makes them.
+            beside: Whether results that were good until now stay so, whoever made them.
+        """
+        known = self._fingerprints(stage)
+        if maker.fingerprint not in known:
+            self._accepted[stage] = (*known, maker.fingerprint) if beside else (maker.fingerprint,)
+        self._makers[maker.fingerprint] = maker
+
+    def confirm(self, stage: str) -> None:
+        """Note what `made_by` said for later processes."""
+        with self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO makers VALUES (?, ?, ?, ?)",
+                [(stage, maker.fingerprint, maker.oracle, maker.prompts) for maker in self._makers.values()],
+            )
+        self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
+
+    def pending(self, stage: str, *, sample: int | None = None) -> Iterator[Example]:
+        """The examples that a stage has not done, in input order, a page at a time.
+
+        Args:
+            stage: The stage.
+            sample: Take only those among this many rows, which are spread over the data and always the same.
+        """
+        made, marks = self._made(stage)
+        within = f" AND {_SAMPLED}" if sample else ""
+        query = (
+            "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL AND NOT EXISTS"  # noqa: S608
+            f" (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND {made}){within}"
+            " ORDER BY position LIMIT ?"
+        )
         position = -1
         while True:
-            page = self._database.execute(
-                "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL AND NOT EXISTS"
-                " (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND fingerprint = ? || content)"
-                " ORDER BY position LIMIT ?",
-                (position, stage, fingerprint, _PAGE),
-            ).fetchall()
+            few = (sample,) if sample else ()
+            page = self._database.execute(query, (position, stage, *marks, *few, _PAGE)).fetchall()
             if not page:
                 return
             for position, name, example in page:  # noqa: B007 - the last one is where the next page starts
                 yield _example(name, example)
 
-    def rows(self, stage: str, fingerprint: str) -> Iterator[StoredRow]:
-        """Every row with what a stage made of it under this fingerprint, in input order."""
+    def rows(self, stage: str, *, row: str | None = None) -> Iterator[StoredRow]:
+        """Every row with what a stage made of it, in input order; or only the one with this id."""
+        made, marks = self._made(stage)
+        only = " WHERE rows.id = ?" if row is not None else ""
         cursor = self._database.execute(
-            "SELECT rows.id, raw, example, failure, body FROM rows LEFT JOIN results ON stage = ? AND"
-            " results.id = rows.id AND fingerprint = ? || content ORDER BY position",
-            (stage, fingerprint),
+            "SELECT rows.id, raw, example, failure, body, fingerprint,"  # noqa: S608
+            " (SELECT group_concat(gate) FROM marks WHERE marks.id = rows.id)"
+            f" FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND {made}{only} ORDER BY position",
+            (stage, *marks, *((row,) if row is not None else ())),
         )
-        for name, raw, example, failure, body in cursor:
+        makers = self._known_makers(stage)
+        for name, raw, example, failure, body, fingerprint, gates in cursor:
             result = Recycled.model_validate_json(body) if body else None
             unread = Failure.model_validate_json(failure) if failure else None
             yield StoredRow(
@@ -149,27 +158,31 @@ class RunDir:
                 example=_example(name, example) if example else None,
                 result=result,
                 failure=unread or (result.failure if result else None),
+                maker=makers.get(f"{fingerprint.partition(':')[0]}:") if fingerprint else None,
+                gates=tuple(sorted(gates.split(","))) if gates else (),
             )
 
-    def failures(self, stage: str, fingerprint: str) -> Iterator[Failure]:
-        """Every row that did not come through under this fingerprint, in input order."""
+    def failures(self, stage: str) -> Iterator[Failure]:
+        """Every row that did not come through, in input order."""
+        made, marks = self._made(stage)
         cursor = self._database.execute(
-            "SELECT failure, body FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND"
-            " fingerprint = ? || content WHERE failure IS NOT NULL OR failed IS NOT NULL ORDER BY position",
-            (stage, fingerprint),
+            "SELECT failure, body FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND"  # noqa: S608
+            f" {made} WHERE failure IS NOT NULL OR failed IS NOT NULL ORDER BY position",
+            (stage, *marks),
         )
         for unread, body in cursor:
             failure = Failure.model_validate_json(unread) if unread else Recycled.model_validate_json(body).failure
             if failure is not None:
                 yield failure
 
-    def counts(self, stage: str, fingerprint: str) -> Counts:
-        """How far a stage has come under this fingerprint."""
+    def counts(self, stage: str) -> Counts:
+        """How far a stage has come."""
+        made, marks = self._made(stage)
         groups = self._database.execute(
-            "SELECT CASE WHEN failure IS NULL THEN failed ELSE json_extract(CAST(failure AS TEXT), '$.reason') END,"
-            " body IS NOT NULL OR failure IS NOT NULL, count(*) FROM rows LEFT JOIN results ON stage = ? AND"
-            " results.id = rows.id AND fingerprint = ? || content GROUP BY 1, 2",
-            (stage, fingerprint),
+            "SELECT CASE WHEN failure IS NULL THEN failed ELSE json_extract(CAST(failure AS TEXT), '$.reason') END,"  # noqa: S608
+            " results.id IS NOT NULL OR failure IS NOT NULL, count(*) FROM rows LEFT JOIN results ON stage = ? AND"
+            f" results.id = rows.id AND {made} GROUP BY 1, 2",
+            (stage, *marks),
         ).fetchall()
         reasons = {reason: count for reason, _, count in groups if reason is not None}
         failed = sum(reasons.values())
@@ -177,29 +190,103 @@ class RunDir:
         pending = sum(count for reason, finished, count in groups if not finished)
         return Counts(rows, rows - failed - pending, failed, pending, dict(sorted(reasons.items())))
 
-    def forget(self, stage: str, *, failures_only: bool) -> int:
+    def makers(self, stage: str) -> list[Maker]:
+        """What has made the results that are good."""
+        known = self._known_makers(stage)
+        return [known[fingerprint] for fingerprint in self._fingerprints(stage) if fingerprint in known]
+
+    def written_by(self, stage: str) -> dict[str, dict[str, int]]:
+        """How many rows each oracle has rewritten, and how many failed with it."""
+        made, marks = self._made(stage)
+        groups = self._database.execute(
+            "SELECT substr(fingerprint, 1, instr(fingerprint, ':')), failed IS NOT NULL, count(*) FROM rows JOIN"  # noqa: S608
+            f" results ON stage = ? AND results.id = rows.id AND {made} GROUP BY 1, 2",
+            (stage, *marks),
+        ).fetchall()
+        makers = self._known_makers(stage)
+        found: dict[str, dict[str, int]] = {}
+        for fingerprint, failed, count in groups:
+            oracle = found.setdefault(makers[fingerprint].oracle, {"rewritten": 0, "failed": 0})
+            oracle["failed" if failed else "rewritten"] += count
+        return found
+
+    def forget(self, stage: str, *, failures_only: bool, reasons: Collection[str] = ()) -> int:
         """Let a stage do rows again: those that failed, or all of them.
 
         Replies are kept for the record. The rejected ones are no longer used, nor, where all rows are forgotten, the
         others.
 
+        Args:
+            stage: The stage.
+            failures_only: Whether only rows that failed are done again.
+            reasons: Only those that failed for one of these reasons; by default for any.
+
         Returns:
             How many rows will be done again.
         """
+        self.changing()
         with self._database:
             which = " AND failed IS NOT NULL" if failures_only else ""
+            if reasons:
+                which += f" AND failed IN ({', '.join('?' * len(reasons))})"
             done = f"DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows){which}"  # noqa: S608
-            count = self._database.execute(done, (stage,)).rowcount
+            count = self._database.execute(done, (stage, *reasons)).rowcount
             retired = " AND rejected IS NOT NULL" if failures_only else ""
             self._database.execute(f"UPDATE replies SET retired = 1 WHERE retired = 0{retired}")  # noqa: S608
         return count
 
-    def spent(self) -> dict[str, int]:
-        """What all the replies of this run took: requests, prompt_tokens, completion_tokens."""
-        requests, prompt, completion = self._database.execute(
-            "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM replies"
+    def changing(self) -> None:
+        """Note that what was derived from the results, such as exported files and marks, no longer follows them."""
+        with self._database:
+            self._database.execute("DELETE FROM meta WHERE name = 'exported'")
+            self._database.execute("DELETE FROM marks")
+        (self.path / "gates.jsonl").unlink(missing_ok=True)
+
+    def keep_marks(self, marks: Iterable[Marked]) -> None:
+        """Keep what quality gates say of rows, in place of what they said before."""
+        with self._database:
+            self._database.execute("DELETE FROM meta WHERE name = 'exported'")
+            self._database.execute("DELETE FROM marks")
+            self._database.executemany(
+                "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
+                ((mark.id, mark.gate, mark.model_dump_json().encode()) for mark in marks),
+            )
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The quality gates whose marked rows are left out of the data."""
+        return tuple(json.loads(self.remembered("dropped") or "[]"))
+
+    def drop(self, gates: Iterable[str]) -> None:
+        """Leave the rows that some quality gates mark out of the data from now on, and no others."""
+        self.remember("dropped", json.dumps(sorted(set(gates))))
+
+    def marked(self) -> dict[str, int]:
+        """How many rows each quality gate marked."""
+        return dict(self._database.execute("SELECT gate, count(*) FROM marks GROUP BY gate ORDER BY gate").fetchall())
+
+    def spent(self) -> list[Spent]:
+        """What all the replies of this run took, by oracle."""
+        groups = self._database.execute(
+            "SELECT oracle, batch, count(*), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens)"
+            " FROM replies GROUP BY oracle, batch ORDER BY oracle, batch"
+        )
+        return [Spent(oracle, bool(batch), *counts) for oracle, batch, *counts in groups]
+
+    def taken(self, oracle: str, weights: tuple[float, float, float]) -> Taken:
+        """What each reply of an oracle that is still in use took, its tokens weighed and added up.
+
+        Args:
+            oracle: The oracle's name.
+            weights: Of a token that was sent, of one that was sent and found in the prefix cache, of one received.
+        """
+        count, total, squares = self._database.execute(
+            "SELECT count(*), coalesce(sum(x), 0), coalesce(sum(x * x), 0) FROM (SELECT ? * (prompt_tokens -"
+            " cached_tokens) + ? * cached_tokens + ? * completion_tokens AS x FROM replies WHERE oracle = ?"
+            " AND retired = 0)",
+            (*weights, oracle),
         ).fetchone()
-        return {"requests": requests, "prompt_tokens": prompt, "completion_tokens": completion}
+        return Taken(count, total, squares)
 
     def remembered(self, name: str) -> str | None:
         """A note that an earlier process left, such as what an endpoint can do."""
@@ -211,43 +298,30 @@ class RunDir:
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
+    def _fingerprints(self, stage: str) -> tuple[str, ...]:
+        """The fingerprints whose results are good."""
+        if stage not in self._accepted:
+            self._accepted[stage] = tuple(json.loads(self.remembered(f"fingerprints of {stage}") or "[]"))
+        return self._accepted[stage]
 
-def _taken(path: Path) -> int:
-    """Make the folder where it is missing, and take its lock."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        return _lock(path / "run.lock")
-    except OSError as error:
-        raise RunError(
-            f"Cannot write to the run folder {path}: {error.strerror or error}.",
-            mend="Make it writable, or name another one with --run.",
-        ) from error
+    def _made(self, stage: str) -> tuple[str, tuple[str, ...]]:
+        """The SQL condition that a result is good, and its parameters."""
+        marks = self._fingerprints(stage)
+        return f"fingerprint IN ({', '.join(['? || content'] * len(marks))})", marks
 
-
-def _lock(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 32).decode(errors="replace").strip()
-        os.close(handle)
-        raise RunError(
-            f"The run {path.parent} is in use by process {holder or 'unknown'}.",
-            mend="Wait for it, or stop it with Ctrl-C: it can be resumed.",
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, str(os.getpid()).encode(), 0)
-    return handle
+    def _known_makers(self, stage: str) -> dict[str, Maker]:
+        known = self._database.execute("SELECT fingerprint, oracle, prompts FROM makers WHERE stage = ?", (stage,))
+        return {fingerprint: Maker(fingerprint, *rest) for fingerprint, *rest in known} | self._makers
 
 
-def _columns(row: IncomingRow) -> tuple[int, str, str, bytes | None, bytes, bytes | None]:
+def _columns(row: IncomingRow) -> tuple[int, str, str, bytes | None, bytes | None, bytes]:
     if row.example is not None:
         example = row.example
-        return row.number, example.id, example.content_hash(), orjson.dumps(example), _packed(row), None
+        return row.number, example.id, example.content_hash(), None, orjson.dumps(example), _packed(row)
     failure = row.failure
     if failure is None:
         raise ValueError(f"Row {row.number} has neither an example nor a failure.")
-    return row.number, failure.id, "", None, _packed(row), failure.model_dump_json().encode()
+    return row.number, failure.id, "", failure.model_dump_json().encode(), None, _packed(row)
 
 
 def _packed(row: IncomingRow) -> bytes:

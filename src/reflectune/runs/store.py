@@ -21,18 +21,24 @@ _GROUP_SECONDS = 0.002
 
 _KEEP_REPLY = (
     "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,"
-    " cached_tokens, rejected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " cached_tokens, rejected, batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_SCHEMA = """
+_LAYOUT = 2
+"""The layout of the tables, as SQLite's `user_version`; to be raised when they change."""
+_MOST_NAMES = 1000
+
+_SCHEMA = f"""
+BEGIN;
+PRAGMA user_version = {_LAYOUT};
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
     position INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     content TEXT NOT NULL,
+    failure BLOB,
     example BLOB,
-    raw BLOB NOT NULL,
-    failure BLOB
+    raw BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS results (
     stage TEXT NOT NULL,
@@ -42,6 +48,19 @@ CREATE TABLE IF NOT EXISTS results (
     body BLOB NOT NULL,
     PRIMARY KEY (stage, id)
 );
+CREATE TABLE IF NOT EXISTS makers (
+    stage TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    oracle TEXT NOT NULL,
+    prompts TEXT NOT NULL,
+    PRIMARY KEY (stage, fingerprint)
+);
+CREATE TABLE IF NOT EXISTS marks (
+    id TEXT NOT NULL,
+    gate TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (id, gate)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
     number INTEGER PRIMARY KEY,
@@ -55,9 +74,11 @@ CREATE TABLE IF NOT EXISTS replies (
     completion_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL,
     rejected TEXT,
+    batch INTEGER NOT NULL,
     retired INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS live_replies ON replies (key) WHERE retired = 0;
+COMMIT;
 """
 
 
@@ -69,10 +90,14 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
     """
     try:
         if look:
-            return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            _check_layout(database, path)
+            return database
         database = sqlite3.connect(path)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            _check_layout(database, path)
         database.executescript(_SCHEMA)
     except sqlite3.DatabaseError as error:
         raise RunError(
@@ -80,6 +105,15 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
             mend="Check that the folder can be written, or name another one with --run.",
         ) from error
     return database
+
+
+def _check_layout(database: sqlite3.Connection, path: Path) -> None:
+    layout = database.execute("PRAGMA user_version").fetchone()[0]
+    if layout != _LAYOUT:
+        raise RunError(
+            f"{path} was made by another version of reflectune: its tables have layout {layout}, ours {_LAYOUT}.",
+            mend="Finish the run with the version that its run.json names, or name a new folder with --run.",
+        )
 
 
 class SqliteStore:
@@ -98,7 +132,7 @@ class SqliteStore:
     def reply(self, key: str) -> Reply | None:
         """The reply kept under this key, a rejected one included; `None` where there is none."""
         row = self._database.execute(
-            "SELECT text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens, rejected"
+            "SELECT text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens, rejected, batch"
             " FROM replies WHERE key = ? AND retired = 0",
             (key,),
         ).fetchone()
@@ -133,6 +167,8 @@ class SqliteStore:
             return message.content
         name = self._names.get(message.content)
         if name is None:
+            if len(self._names) >= _MOST_NAMES:  # rubrics are few; the system prompts of rows need not be
+                self._names.clear()
             name = self._names[message.content] = digest(message.content)
             self._queue.append(("INSERT OR IGNORE INTO texts VALUES (?, ?)", (name, message.content)))
         return {"text": name}
