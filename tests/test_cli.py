@@ -71,7 +71,10 @@ def test_from_a_file_to_recycled_data(loopback: Serve, data_file: Path, tmp_path
     run = tmp_path / "runs" / "rows"
     recycled = lines(run / "recycled.jsonl")
     assert [row["id"] for row in recycled] == ["tea", "sum", "zh"]
-    assert [list(row) for row in recycled] == [list(row) for row in ROWS]
+    assert [list(row) for row in recycled] == [[*row, "reflectune"] for row in ROWS]
+    came_from = recycled[0]["reflectune"]
+    assert (came_from["id"], came_from["version"], came_from["oracle"]) == ("tea", "QA", f"m@{server.base_url}")
+    assert {score["version"] for score in came_from["scores"]} == {"original", "Q"}
     assert recycled[0]["topic"] == "drinks"
     assert all(new["output"] != old["output"] for new, old in zip(recycled, ROWS, strict=True))
     assert lines(run / "failures.jsonl") == []
@@ -147,6 +150,8 @@ def test_a_run_is_listed_shown_exported_and_retried(loopback: Serve, data_file: 
     assert [turn["role"] for turn in json.loads(exported[0])["messages"]] == ["user", "assistant"]
     assert reflectune("export", "runs/rows", "--output", "out.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").startswith("id,instruction,input,output")
+    plain = reflectune("export", "runs/rows", "--no-provenance", cwd=tmp_path).stdout.splitlines()
+    assert [list(json.loads(row)) for row in plain] == [list(row) for row in ROWS]
     assert reflectune("runs", "retry", "runs/rows", cwd=tmp_path).returncode == 0
     missing = reflectune("runs", "show", "runs/rows", "--row", "nobody", cwd=tmp_path)
     assert (missing.returncode, "no row nobody" in missing.stderr) == (1, True)
@@ -163,8 +168,10 @@ def test_a_dry_run_asks_nothing_and_makes_no_folder(data_file: Path, tmp_path: P
     done = reflectune("recycle", data_file, "--oracle", "gpt-4o-mini", "--dry-run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     estimate = json.loads(done.stdout)
-    assert (estimate["rows"], estimate["requests"], estimate["cost"]) == (3, 6, None)
+    assert (estimate["rows"], estimate["requests"]) == (3, 6)
     assert 1000 < estimate["prompt_tokens"] < 20_000
+    low, high = estimate["ranges"]["cost"]
+    assert 0 < low < estimate["cost"] < high < 0.05
     assert not (tmp_path / "runs").exists()
 
 

@@ -17,6 +17,10 @@ from loopback import Loopback
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROWS = [
+    {"instruction": "Why do cats purr?", "output": "They like it."},
+    {"instruction": "Why do dogs bark at the postman?", "output": "They guard their house."},
+]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 
@@ -24,15 +28,14 @@ def fenced(page: Path, language: str) -> list[str]:
     return [body for name, body in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
 
 
-def commands(program: str) -> list[str]:
+def commands(program: str, *pages: Path) -> list[str]:
     """Every command line in a shell block of the pages that calls a program, without its comment."""
-    lines = [line for page in PAGES for body in fenced(page, "sh") for line in body.splitlines()]
-    return sorted({line.split("  #")[0].strip() for line in lines if line.startswith(program + " ")})
+    lines = [line for page in pages or PAGES for body in fenced(page, "sh") for line in body.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.startswith(program + " ")]
 
 
 def type_in(command: str, folder: Path, server: Loopback) -> subprocess.CompletedProcess[str]:
-    """Type a command in a folder that holds data.json, with every endpoint pointing to the server."""
-    (folder / "data.json").write_text(json.dumps([{"instruction": "Why do cats purr?", "output": "They like it."}]))
+    """Type a command, with every endpoint pointing to the server."""
     words = shlex.split(re.sub(r"http://[\w.:]+/v1", server.base_url, command))[1:]
     environment = os.environ | {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
     return subprocess.run(
@@ -46,15 +49,28 @@ def type_in(command: str, folder: Path, server: Loopback) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("command", [line for line in commands("reflectune") if "--oracle" in line])
-def test_commands_with_an_endpoint_run(command: str, loopback: Callable[..., Loopback], tmp_path: Path) -> None:
-    done = type_in(command, tmp_path, loopback())
-    assert done.returncode == 0, done.stderr
+def embedded(command: str) -> bool:
+    """Whether a command runs the embedded model."""
+    return command.startswith("reflectune recycle") and "--oracle" not in command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_run_in_turn(page: Path, loopback: Callable[..., Loopback], tmp_path: Path) -> None:
+    server = loopback()
+    (tmp_path / "data.json").write_text(json.dumps(ROWS))
+    for body in fenced(page, "yaml"):
+        if name := re.match(r"# (\S+\.yaml): ", body):
+            (tmp_path / name[1]).write_text(body)
+    for command in ("reflectune recycle data.json --oracle gpt-4o-mini", *commands("reflectune", page)):
+        if not embedded(command):
+            done = type_in(command, tmp_path, server)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("command", [line for line in commands("reflectune") if "--oracle" not in line])
+@pytest.mark.parametrize("command", sorted({line for line in commands("reflectune") if embedded(line)}))
 def test_commands_with_the_embedded_model_run(command: str, loopback: Callable[..., Loopback], tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps(ROWS[:1]))
     done = type_in(command, tmp_path, loopback())
     assert done.returncode in {0, 3}, done.stderr  # 3: a weak model may fail the only row
     assert (tmp_path / "runs/data/recycled.jsonl").is_file()

@@ -19,7 +19,7 @@ LEVELS = [
     {"errors", "records", "tags"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language"},
     {"oracles", "ask", "quality"},
-    {"recycling", "testing"},
+    {"recycling", "gates", "testing"},
     {"cli"},
     {"__main__"},
 ]

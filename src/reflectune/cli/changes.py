@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from pydantic import BaseModel
 
 from reflectune.language import length
 from reflectune.records import Recycled, Remark
@@ -13,8 +11,7 @@ from reflectune.runs import StoredRow
 _SHOWN = 3
 
 
-@dataclass(slots=True)
-class Mean:
+class Mean(BaseModel):
     """A running mean."""
 
     total: float = 0.0
@@ -29,59 +26,65 @@ class Mean:
         return f"{self.total / self.count:.1f}" if self.count else "-"
 
 
-@dataclass(slots=True)
-class Change:
+class Change(BaseModel):
     """A figure before and after."""
 
-    before: Mean = field(default_factory=Mean)
-    after: Mean = field(default_factory=Mean)
+    before: Mean
+    after: Mean
 
 
-@dataclass(slots=True)
-class Changes:
-    """What recycling changed.
+class Changes(BaseModel):
+    """What recycling changed; it is shown row after row.
 
     Attributes:
         lengths: Mean length of instructions and responses, in words (characters in Chinese and Japanese).
         scores: Mean score per criterion, before and, where that was asked for, after.
+        languages: How many rows are in which language.
         examples: A few rewritten rows, spread evenly over the data.
+        every: One rewritten row of so many becomes an example.
+        rewritten: How many rewritten rows were shown.
     """
 
-    lengths: dict[str, Change]
-    scores: dict[str, Change]
-    examples: list[Recycled]
+    lengths: dict[str, Change] = {}
+    scores: dict[str, Change] = {}
+    languages: dict[str, int] = {}
+    examples: list[Recycled] = []
+    every: int = 1
+    rewritten: int = 0
+
+    @classmethod
+    def over(cls, rewritten: int) -> Changes:
+        """Nothing yet, of so many rewritten rows."""
+        return cls(every=max(1, rewritten // _SHOWN))
+
+    def look(self, row: StoredRow) -> None:
+        """Take in one more row."""
+        if row.result is None or not row.result.rewritten:
+            return
+        self._count(row.result)
+        if self.rewritten % self.every == 0 and len(self.examples) < _SHOWN:
+            self.examples.append(row.result)
+        self.rewritten += 1
+
+    def _count(self, recycled: Recycled) -> None:
+        old, new = recycled.versions["original"], recycled.best
+        asked = _change(self.lengths, "instruction")
+        asked.before.add(length(f"{old.instruction} {old.input}"))
+        asked.after.add(length(f"{new.instruction} {new.input}"))
+        answered = _change(self.lengths, "response")
+        answered.before.add(length(old.response))
+        answered.after.add(length(new.response))
+        for remark in _first_remarks(recycled):
+            _change(self.scores, _name(remark)).before.add(remark.score)
+        for remark in recycled.after:
+            _change(self.scores, _name(remark)).after.add(remark.score)
+        self.languages[recycled.language] = self.languages.get(recycled.language, 0) + 1
 
 
-def changes_in(rows: Iterable[StoredRow], rewritten: int) -> Changes:
-    """Count what changed.
-
-    Args:
-        rows: Every row of a run.
-        rewritten: How many of them are rewritten.
-    """
-    changes = Changes({"instruction": Change(), "response": Change()}, defaultdict(Change), [])
-    every = max(1, rewritten // _SHOWN)
-    seen = 0
-    for row in rows:
-        if row.result is None or not row.result.rewritten or row.example is None:
-            continue
-        _count(changes, row.result)
-        if seen % every == 0 and len(changes.examples) < _SHOWN:
-            changes.examples.append(row.result)
-        seen += 1
-    return changes
-
-
-def _count(changes: Changes, recycled: Recycled) -> None:
-    old, new = recycled.versions["original"], recycled.best
-    changes.lengths["instruction"].before.add(length(f"{old.instruction} {old.input}"))
-    changes.lengths["instruction"].after.add(length(f"{new.instruction} {new.input}"))
-    changes.lengths["response"].before.add(length(old.response))
-    changes.lengths["response"].after.add(length(new.response))
-    for remark in _first_remarks(recycled):
-        changes.scores[_name(remark)].before.add(remark.score)
-    for remark in recycled.after:
-        changes.scores[_name(remark)].after.add(remark.score)
+def _change(changes: dict[str, Change], name: str) -> Change:
+    if name not in changes:
+        changes[name] = Change(before=Mean(), after=Mean())
+    return changes[name]
 
 
 def _first_remarks(recycled: Recycled) -> tuple[Remark, ...]:

@@ -17,6 +17,9 @@ def command(
     ] = None,
     to: Annotated[Shape | None, typer.Option(help="Write another shape than the input's own.")] = None,
     fill: Annotated[Literal["none", "original"], typer.Option(help="What stands for a row that failed.")] = "none",
+    provenance: Annotated[
+        bool, typer.Option(help="Write where each row comes from into the column `reflectune`.")
+    ] = True,
 ) -> None:
     """Write the recycled rows of a run, in the input's own columns or in another shape.
 
@@ -29,9 +32,10 @@ def command(
     from reflectune.cli.runs import export_of
     from reflectune.formats import check_target, to_json, write_rows
     from reflectune.runs import RunDir
+    from reflectune.runs.export import written_rows
 
     with RunDir(run, look=True) as folder:
-        rows = export_of(folder, to=to, fill=fill == "original").rows(folder)
+        rows = written_rows(folder, export_of(folder, to=to, fill=fill == "original", provenance=provenance))
         if output is not None:
             check_target(output)
             write_rows(output, rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from reflectune.cli.work import Job, Outcome
+    from reflectune.cli.job import Job, Outcome
     from reflectune.recipe import Recipe
 
 Shape = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
@@ -21,6 +21,9 @@ def command(
     ] = "local",
     run: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the data's name.")] = None,
     limit: Annotated[int | None, typer.Option(help="Take only the first N rows.", min=1)] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Take one share of the rows, as 2/8; each share is a run of its own.")
+    ] = None,
     reflect: Annotated[
         Literal["instruction", "response", "both"], typer.Option(help="Which reflections to make.")
     ] = "both",
@@ -43,6 +46,21 @@ def command(
     base_url: Annotated[str | None, typer.Option(help="Where the oracle is served; else OPENAI_BASE_URL.")] = None,
     key_env: Annotated[str, typer.Option(help="The variable that holds the key.")] = "OPENAI_API_KEY",
     max_concurrency: Annotated[int, typer.Option(help="The most requests in flight.", min=1)] = 32,
+    rpm: Annotated[
+        float | None, typer.Option(help="The most requests a minute; by default what the endpoint allows.")
+    ] = None,
+    tpm: Annotated[
+        float | None, typer.Option(help="The most tokens a minute, sent and received; by default as above.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask through the provider's batches: half the price, up to a day.")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(help="The most US dollars that the run may cost in all; exit with 4 at its end.")
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="A file of your own prices, with lines as MODEL: {input: 0.15, output: 0.60}.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds until a request is tried again.")] = 600.0,
     max_failed: Annotated[
         float, typer.Option(help="Exit with 3 if a larger share of rows failed.", min=0, max=1)
@@ -51,9 +69,23 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the recipe, as recycle.temperature=0.7.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option(help="Try the rows that failed again.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Do everything again, as if the run were new.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be asked, and ask nothing.")] = False,
+    provenance: Annotated[
+        bool, typer.Option(help="Write where each row comes from into the column `reflectune`.")
+    ] = True,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="The licence of the data, for the data set card.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the rows that failed again.")] = False,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="With --retry-failed: only those that failed for this reason.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again, as if the run were new.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(help="Ask for N rows only, spread over the data, and project the rest.", min=1)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost; ask nothing.")
+    ] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False,
@@ -72,11 +104,18 @@ def command(
 
     reflectune recycle data.parquet --map instruction=question,response=solution --limit 20
 
-    reflectune recycle data.json --oracle gpt-4o-mini --dry-run   what it would ask, without asking
+    reflectune recycle data.json --oracle gpt-4o-mini --dry-run   what it would ask and cost, without asking
+
+    reflectune recycle data.json --oracle gpt-4o-mini --sample 20    ask for 20 rows, and project the rest from them
+
+    reflectune recycle data.json --oracle gpt-4o-mini --batch --budget 5    overnight, at half the price
+
+    reflectune recycle data.json --shard 2/8 --run runs/data-2    one of eight machines
     """
     import logging
 
-    from reflectune.cli.work import Job
+    from reflectune.cli.job import Job
+    from reflectune.errors import SettingsError
     from reflectune.recipe import Recipe, overridden
 
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s")
@@ -93,25 +132,36 @@ def command(
         "data": data,
         "map": map_,
         "limit": limit,
+        "shard": shard,
         "oracle": oracle,
         "base_url": base_url,
         "key_env": key_env,
         "max_concurrency": max_concurrency,
+        "rpm": rpm,
+        "tpm": tpm,
+        "batch": batch,
+        "budget": budget,
+        "prices": prices,
         "timeout": timeout,
         "max_failed": max_failed,
         "fill": fill,
         "output": output,
         "to": to,
+        "provenance": provenance,
+        "license": license_,
         "recycle": stage,
     }
     recipe = Recipe.made_of(overridden(values, set_ or ()), source="The command")
     folder = run or Path("runs") / name_of(data)
-    if dry_run:
+    if reason and not retry_failed:
+        raise SettingsError("--reason says which failed rows are tried again.", mend="Add --retry-failed.")
+    if dry_run and sample is None:
         from reflectune.cli.estimate import show_estimate
 
         show_estimate(recipe, as_json=json)
         return
-    carry_out(Job(recipe, folder, quiet=quiet, retry=retry_failed, fresh=fresh), as_json=json)
+    job = Job(recipe, folder, quiet, retry=retry_failed, reasons=tuple(reason or ()), fresh=fresh, sample=sample)
+    carry_out(job, as_json=json)
 
 
 def name_of(data: str) -> str:
@@ -124,10 +174,15 @@ def carry_out(job: Job, *, as_json: bool) -> None:
     """Do a job, show what it came to, and end with the exit code that says so."""
     import orjson
 
+    from reflectune.cli.screen import err
     from reflectune.cli.summary import show_outcome
     from reflectune.cli.work import work
 
-    outcome = work(job)
+    try:
+        outcome = work(job)
+    except KeyboardInterrupt:  # while no request is in flight: reading the data, or writing it
+        err.print("Stopped. The same command goes on.", style="yellow")
+        raise
     show_outcome(job, outcome)
     if as_json:
         typer.echo(orjson.dumps(outcome.summary(job.run)).decode())
@@ -136,6 +191,6 @@ def carry_out(job: Job, *, as_json: bool) -> None:
 
 
 def _exit_code(recipe: Recipe, outcome: Outcome) -> int:
-    if outcome.interrupted:
-        return 130
+    if outcome.stopped:
+        return 4 if outcome.stopped == "budget" else 130
     return 3 if outcome.counts.failed > recipe.max_failed * outcome.counts.rows else 0

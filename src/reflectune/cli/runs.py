@@ -1,4 +1,4 @@
-"""`reflectune runs`: list, show, resume and retry runs."""
+"""`reflectune runs`: list, show, resume, retry, merge and push runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from reflectune.recipe import Recipe
     from reflectune.runs import RunDir, StoredRow
     from reflectune.runs.export import Export
 
-app = typer.Typer(help="List, show, resume and retry runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, resume, retry, merge and push runs.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Budget = Annotated[float | None, typer.Option(help="Another limit of what the run may cost in all, in US dollars.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
 
 
@@ -62,11 +64,10 @@ def show(
     from reflectune.runs import RunDir
 
     with RunDir(run, look=True) as folder:
-        mark = folder.remembered("fingerprint") or ""
         if row is not None:
-            _show_row(_row_of(folder, mark, row), as_json=json)
+            _show_row(_row_of(folder, row), as_json=json)
         elif failed:
-            for failure in folder.failures(STAGE, mark):
+            for failure in folder.failures(STAGE):
                 line = f"{failure.id}  {failure.stage}  {failure.reason}  {failure.detail}"
                 typer.echo(failure.model_dump_json() if json else line)
         else:
@@ -74,18 +75,85 @@ def show(
 
 
 @app.command("resume")
-def resume(run: Folder, json: AsJson = False, quiet: Quiet = False) -> None:
-    """Go on with a run, as its recipe says."""
-    _again(run, retry=False, as_json=json, quiet=quiet)
+def resume(run: Folder, budget: Budget = None, json: AsJson = False, quiet: Quiet = False) -> None:
+    """Go on with a run, as its recipe says.
+
+    [bold]Examples[/bold]
+
+    reflectune runs resume runs/data
+
+    reflectune runs resume runs/data --budget 20     after the budget was spent
+    """
+    from reflectune.cli.job import Job
+    from reflectune.cli.recycle import carry_out
+
+    carry_out(Job(_recipe(run, budget=budget), run, quiet), as_json=json)
 
 
 @app.command("retry")
-def retry(run: Folder, json: AsJson = False, quiet: Quiet = False) -> None:
-    """Try the rows of a run that failed again, as its recipe says."""
-    _again(run, retry=True, as_json=json, quiet=quiet)
+def retry(
+    run: Folder,
+    reason: Annotated[list[str] | None, typer.Option(help="Only rows that failed for this reason.")] = None,
+    oracle: Annotated[str | None, typer.Option(help="Another oracle; rows that are done stay as they are.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where that oracle is served.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The variable that holds its key.")] = None,
+    budget: Budget = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try the rows of a run that failed again, as its recipe says, or with another oracle.
+
+    [bold]Examples[/bold]
+
+    reflectune runs retry runs/data
+
+    reflectune runs retry runs/data --reason copy --reason invalid --oracle gpt-4o
+    """
+    from reflectune.cli.job import Job
+    from reflectune.cli.recycle import carry_out
+
+    recipe = _recipe(run, budget=budget, oracle=oracle, base_url=base_url, key_env=key_env)
+    carry_out(Job(recipe, run, quiet, retry=True, reasons=tuple(reason or ())), as_json=json)
 
 
-def export_of(run: RunDir, *, to: str | None, fill: bool) -> Export:
+@app.command("merge")
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of the shards' runs.")],
+    run: Annotated[Path, typer.Option(help="The folder of the run that they become; it must not be there yet.")],
+    quiet: Quiet = False,
+) -> None:
+    """Make one run of the runs of several shards, and write its data.
+
+    [bold]Example[/bold]
+
+    reflectune runs merge runs/data-1 runs/data-2 --run runs/data
+    """
+    from reflectune.cli.merge import merge_runs
+
+    merge_runs(runs, run, quiet=quiet)
+
+
+@app.command("push")
+def push(
+    run: Folder,
+    repository: Annotated[str, typer.Argument(help="The data set on the hub, as OWNER/NAME.")],
+    public: Annotated[bool, typer.Option("--public", help="Make it public if it is new.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded, and upload nothing.")] = False,
+) -> None:
+    """Upload a run's data, failures, recipe, totals and card to the Hugging Face hub.
+
+    The key is read from HF_TOKEN, or from where `hf auth login` left it.
+
+    [bold]Example[/bold]
+
+    reflectune runs push runs/data me/data-recycled
+    """
+    from reflectune.cli.push import push_run
+
+    push_run(run, repository, private=not public, dry_run=dry_run)
+
+
+def export_of(run: RunDir, *, to: str | None = None, fill: bool = False, provenance: bool = True) -> Export:
     """How the rows of a run are written.
 
     Raises:
@@ -95,18 +163,28 @@ def export_of(run: RunDir, *, to: str | None, fill: bool) -> Export:
     from reflectune.formats import Mapping
     from reflectune.runs.export import Export
 
-    mapping, mark = run.remembered("mapping"), run.remembered("fingerprint")
-    if mapping is None or mark is None:
+    mapping = run.remembered("mapping")
+    if mapping is None:
         raise RunError(f"The run {run.path} holds no data yet.", mend="Start it with `reflectune recycle`.")
-    return Export(Mapping.model_validate_json(mapping), mark, to, fill)
+    return Export(Mapping.model_validate_json(mapping), to, fill, provenance, run.dropped)
 
 
-def _again(run: Path, *, retry: bool, as_json: bool, quiet: bool) -> None:
-    from reflectune.cli.recycle import carry_out
-    from reflectune.cli.work import Job
+def drop_marked(run: RunDir, gates: tuple[str, ...]) -> None:
+    """Leave the rows that some quality gates mark out of a run's data, and write its files anew."""
+    from reflectune.cli.finish import save
+
+    run.drop(gates)
+    recipe = _recipe(run.path)
+    save(run, recipe, export_of(run, to=recipe.to, fill=recipe.fill == "original", provenance=recipe.provenance))
+
+
+def _recipe(run: Path, **changed: Any) -> Recipe:
+    """The recipe of a run, with what is changed for this time on."""
     from reflectune.recipe import Recipe
 
-    carry_out(Job(Recipe.load(run / "recipe.yaml"), run, quiet=quiet, retry=retry), as_json=as_json)
+    recipe = Recipe.load(run / "recipe.yaml")
+    values = {name: value for name, value in changed.items() if value is not None}
+    return Recipe.made_of(recipe.model_dump() | values, source="The command")
 
 
 def _totals(run: Path) -> dict[str, Any]:
@@ -119,32 +197,44 @@ def _totals(run: Path) -> dict[str, Any]:
     from reflectune.runs import RunDir
 
     with RunDir(run, look=True) as folder:
-        counts = asdict(folder.counts(STAGE, folder.remembered("fingerprint") or ""))
+        counts = asdict(folder.counts(STAGE))
         spent = folder.spent()
     path = run / "run.json"
     known: dict[str, Any] = orjson.loads(path.read_bytes()) if path.is_file() else {}
-    return {"run": str(run), **known, **counts, **spent}
+    replies = {
+        "requests": sum(part.requests for part in spent),
+        "prompt_tokens": sum(part.prompt_tokens for part in spent),
+        "completion_tokens": sum(part.completion_tokens for part in spent),
+    }
+    return {"run": str(run), **known, **counts, **replies}
 
 
-def _row_of(run: RunDir, mark: str, name: str) -> StoredRow:
+def _row_of(run: RunDir, name: str) -> StoredRow:
     from reflectune.errors import RunError
     from reflectune.recycling import STAGE
 
-    found = next((row for row in run.rows(STAGE, mark) if row.id == name), None)
+    found = next(run.rows(STAGE, row=name), None)
     if found is None:
         raise RunError(f"The run {run.path} has no row {name}.", mend="The ids are in the data that it wrote.")
     return found
 
 
 def _show_row(row: StoredRow, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from reflectune.formats import to_json
 
     if as_json or row.result is None:
         result = row.result.model_dump(mode="json") if row.result else None
         failure = row.failure.model_dump(mode="json") if row.failure else None
-        shown = {"id": row.id, "raw": row.raw, "result": result, "failure": failure}
+        maker = asdict(row.maker) if row.maker else None
+        shown = {"id": row.id, "raw": row.raw, "result": result, "failure": failure, "maker": maker, "gates": row.gates}
         typer.echo(to_json(shown))
         return
+    if row.maker:
+        typer.echo(f"── by {row.maker.oracle}, prompts {row.maker.prompts}")
+    if row.gates:
+        typer.echo(f"── marked: {', '.join(row.gates)}")
     for name, version in row.result.versions.items():
         typer.echo(f"── {name}\n{version.instruction}\n{version.input}\n→ {version.response}\n")
     for rewrite in row.result.rewrites:

@@ -14,7 +14,6 @@ from rich.text import Text
 from reflectune.errors import ReflectuneError
 
 _PLAIN_EVERY = 10.0
-_BUSY_FOR = 15.0
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
@@ -34,18 +33,26 @@ class Reading:
         finished: Rows that ended, well or not.
         tokens: Tokens that the oracle wrote since the command began.
         reasons: How many rows failed, by reason.
+        retried: Tries that the oracle was too busy to answer.
+        money: What was spent and what it will come to; empty where it costs nothing.
         note: What else there is to say, such as that the oracle is overloaded.
     """
 
     finished: int
     tokens: int
     reasons: dict[str, int]
+    retried: int = 0
+    money: str = ""
     note: str = ""
 
     def rates(self, seconds: float, began_with: int) -> str:
-        """Rows and tokens a second, failures by reason, and the note, in one line."""
+        """Rows and tokens a second, the money, failures by reason, and the note, in one line."""
         seconds = max(seconds, 1e-6)
         parts = [f"{(self.finished - began_with) / seconds:.1f} rows/s", f"{self.tokens / seconds:,.0f} tokens/s"]
+        if self.money:
+            parts.append(self.money)
+        if self.retried:
+            parts.append(f"{self.retried:,} tried again")
         if self.reasons:
             parts.append("failed: " + ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())))
         if self.note:
@@ -110,13 +117,6 @@ class Meter:
             return ""
         seconds = (self._total - reading.finished) * (now - self._began) / done
         return f" · about {_clock(seconds)} left"
-
-
-def busy_note(busy: tuple[str, float] | None) -> str:
-    """A word on an oracle that was lately too busy to answer."""
-    if busy is None or time.monotonic() - busy[1] > _BUSY_FOR:
-        return ""
-    return f"waiting for the oracle ({busy[0]})"
 
 
 def _clock(seconds: float) -> str:

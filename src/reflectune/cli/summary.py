@@ -7,13 +7,12 @@ import shlex
 from rich.table import Table
 from rich.text import Text
 
-from reflectune.cli.changes import Change, Changes, changes_in
+from reflectune.cli.changes import Change, Changes
 from reflectune.cli.difference import both, difference
+from reflectune.cli.job import Job, Outcome
+from reflectune.cli.money import Projection, dollars
 from reflectune.cli.screen import err
-from reflectune.cli.work import Job, Outcome
 from reflectune.records import Recycled, Version
-from reflectune.recycling import STAGE
-from reflectune.runs import RunDir
 
 
 def show_outcome(job: Job, outcome: Outcome) -> None:
@@ -22,18 +21,32 @@ def show_outcome(job: Job, outcome: Outcome) -> None:
         return
     counts = outcome.counts
     if counts.done:
-        with RunDir(job.run, look=True) as run:
-            changes = changes_in(run.rows(STAGE, outcome.fingerprint), counts.done)
-        err.print(_table(changes), "")
-        for recycled in changes.examples:
+        err.print(_table(outcome.changes), "")
+        for recycled in outcome.changes.examples:
             _show_row(recycled)
     err.print(
         f"{counts.rows:,} rows: {counts.done:,} rewritten, {counts.failed:,} failed, {counts.pending:,} pending"
-        f" · {outcome.usage.requests:,} requests, {outcome.usage.cached:,} from the store · {outcome.seconds:.1f} s"
+        f" · {outcome.usage.requests:,} requests, {outcome.usage.cached:,} from the store"
+        f" · {_cost(outcome.cost)} · {outcome.seconds:.1f} s"
     )
     for reason, count in sorted(counts.reasons.items(), key=lambda item: -item[1]):
         err.print(f"  {count:>6,} {reason}")
+    if outcome.projection:
+        show_projection(outcome.projection)
     _show_next(job, outcome)
+
+
+def show_projection(projection: Projection) -> None:
+    """Show what the rest of a run will take."""
+    err.print(f"The other {projection.rows:,} rows, going by {projection.measured:,} rows:", style="bold")
+    err.print(f"  requests         about {projection.requests:,.0f}")
+    err.print(f"  tokens sent      {projection.prompt_tokens.tokens()}")
+    err.print(f"  tokens received  {projection.completion_tokens.tokens()}")
+    err.print(f"  cost             {projection.cost.money() if projection.cost else 'unknown'}")
+
+
+def _cost(cost: float | None) -> str:
+    return "cost unknown" if cost is None else dollars(cost)
 
 
 def command_of(job: Job) -> str:
@@ -76,8 +89,12 @@ def _asked(version: Version) -> str:
 def _show_next(job: Job, outcome: Outcome) -> None:
     err.print(f"data      {outcome.data}")
     err.print(f"failures  {job.run / 'failures.jsonl'}")
-    if outcome.interrupted:
-        err.print(Text(f"Stopped. Go on with: {command_of(job)}", style="yellow"))
+    if outcome.stopped == "budget":
+        spent = Text(f"The budget of {dollars(job.recipe.budget or 0)} does not pay for another request.", "yellow")
+        err.print(spent)
+        err.print(Text(f"Go on with: {command_of(job)} --budget AMOUNT, with a higher amount", style="yellow"))
+    elif outcome.stopped or outcome.counts.pending:
+        err.print(Text(f"{'Stopped. ' if outcome.stopped else ''}Go on with: {command_of(job)}", style="yellow"))
     elif outcome.counts.failed:
         err.print(f"Look at the failures: reflectune runs show {shlex.quote(str(job.run))} --failed")
         err.print(f"Try them again:       reflectune runs retry {shlex.quote(str(job.run))}")

@@ -1,0 +1,118 @@
+"""Write what a run has come to: the data, the failures, the totals and the data set card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from reflectune.cli.card import Card
+from reflectune.cli.changes import Changes
+from reflectune.cli.money import cost_of, own_prices
+from reflectune.errors import RunError
+from reflectune.recipe import Recipe
+from reflectune.records import digest
+from reflectune.recycling import STAGE
+from reflectune.runs import RunDir
+from reflectune.runs.export import Export, export
+
+_EXPORTED = "exported"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What was written.
+
+    Attributes:
+        data: The file that holds the data.
+        changes: What recycling changed, counted while it was written.
+    """
+
+    data: Path
+    changes: Changes
+
+
+def save(run: RunDir, recipe: Recipe, how: Export) -> Files:
+    """Write the run's files; the data only where it has changed since it was last written.
+
+    Raises:
+        RunError: A file of the run cannot be written.
+        SettingsError: The output cannot be written.
+    """
+    totals = totals_of(run, recipe)
+    _write(run.path / "run.json", orjson.dumps(totals, option=orjson.OPT_INDENT_2) + b"\n")
+    changes = _changes_written_before(run, how, recipe.output) or _export(run, how, recipe.output)
+    card = Card(recipe, totals, tuple(changes.languages), how.drop)
+    _write(run.path / "README.md", card.text().encode())
+    return Files(recipe.output or run.path / "recycled.jsonl", changes)
+
+
+def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:
+    """What a run has come to, for `run.json`."""
+    own = own_prices(recipe)
+    spent = run.spent()
+    replies = [asdict(part) | {"cost": _rounded(cost_of([part], own))} for part in spent]
+    return {
+        "reflectune": version("reflectune"),
+        "data": recipe.data,
+        "limit": recipe.limit,
+        "shard": recipe.shard,
+        "makers": [asdict(maker) for maker in run.makers(STAGE)],
+        "seed": recipe.recycle.seed,
+        **asdict(run.counts(STAGE)),
+        "rewritten_by": run.written_by(STAGE),
+        "marked": run.marked(),
+        "dropped": list(run.dropped),
+        "requests": sum(part.requests for part in spent),
+        "prompt_tokens": sum(part.prompt_tokens for part in spent),
+        "completion_tokens": sum(part.completion_tokens for part in spent),
+        "cost": _rounded(cost_of(spent, own)),
+        "replies": replies,
+    }
+
+
+def _rounded(cost: float | None) -> float | None:
+    return None if cost is None else round(cost, 6)
+
+
+def _export(run: RunDir, how: Export, output: Path | None) -> Changes:
+    changes = Changes.over(run.counts(STAGE).done)
+    export(run, how, output, changes.look)
+    run.remember(_EXPORTED, orjson.dumps([_mark(run, how, output), changes.model_dump(mode="json")]).decode())
+    return changes
+
+
+def _changes_written_before(run: RunDir, how: Export, output: Path | None) -> Changes | None:
+    """What changed, where the same data was written in the same way already and its files are still there."""
+    known = run.remembered(_EXPORTED)
+    if known is None:
+        return None
+    mark, changes = orjson.loads(known)
+    return Changes.model_validate(changes) if mark == _mark(run, how, output) else None
+
+
+def _mark(run: RunDir, how: Export, output: Path | None) -> str:
+    """What tells this export from another one: how it is written, and the files that are there."""
+    files = [run.path / "recycled.jsonl", run.path / "failures.jsonl", *([output] if output else [])]
+    seen = [[str(file), *_seen(file)] for file in files]
+    return digest([how.mapping.model_dump(), how.to, how.fill, how.provenance, how.drop, seen])
+
+
+def _seen(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error}.", mend="Free some disk space.") from error
