@@ -31,11 +31,12 @@ BOUNDS = {"times_floor_at_500_ms": 1.25, "times_bare_at_200_ms": 1.2, "cpu_ms_pe
 def pipeline(base_url: str, folder: str) -> Callable[[], Any]:
     """Prepare a run over 2,000 rows; the work recycles them and writes the data files."""
     from reflectune import Engine, Recipe, RunDir, open_oracle, open_source, recycle
-    from reflectune.cli.work import calm_collector
+    from reflectune.cli.asking import calm_collector
     from reflectune.language import detect
     from reflectune.oracles.naming import Address
     from reflectune.oracles.pacing import Pace
-    from reflectune.recycling import STAGE, fingerprint
+    from reflectune.recycling import STAGE, fingerprint, prompts_hash
+    from reflectune.runs import Maker
     from reflectune.runs.export import Export, export
 
     settings = Recipe(data="rows").recycle
@@ -44,18 +45,18 @@ def pipeline(base_url: str, folder: str) -> Callable[[], Any]:
     run.ingest(row for number, row in enumerate(source.rows()) if number < ROWS)
     name, address = f"loopback@{base_url}", Address(connections=CONCURRENCY)
     oracle = open_oracle(name, address, recall=lambda _: asyncio.run(found_out(open_oracle(name, address))))
-    mark = fingerprint(oracle, settings)
+    run.made_by(STAGE, Maker(fingerprint(oracle, settings), oracle.name, prompts_hash(oracle, settings)))
     detect("Der Hund schläft heute den ganzen Tag im Garten hinter dem Haus.")
 
     calm_collector()
 
     async def work() -> dict[str, int]:
         engine = Engine(oracle, run.store, Pace(CONCURRENCY))
-        async for _ in recycle(run.pending(STAGE, mark), engine, settings):
+        async for _ in recycle(run.pending(STAGE), engine, settings):
             pass
         await oracle.aclose()
-        export(run, Export(source.mapping, mark))
-        counts = run.counts(STAGE, mark)
+        export(run, Export(source.mapping))
+        counts = run.counts(STAGE)
         return {"rewritten": counts.done, "failed": counts.failed, "requests": engine.usage.requests}
 
     return work

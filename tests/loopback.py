@@ -39,14 +39,8 @@ class Loopback:
         return self._process.pid
 
     def stats(self) -> dict[str, Any]:
-        """What it was asked: `requests, distinct, answered, by_status, by_key, in_flight, max_in_flight`."""
-        connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=10)
-        try:
-            connection.request("GET", "/stats")
-            stats: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return stats
+        """What it was asked, and how it answered: see `Endpoint.stats` in `server.py`."""
+        return stats_of(self.base_url)
 
     def stop(self) -> None:
         """End the process."""
@@ -62,3 +56,14 @@ class Loopback:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def stats_of(base_url: str) -> dict[str, Any]:
+    """What the server at an address was asked, and how it answered."""
+    connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=10)
+    try:
+        connection.request("GET", "/stats")
+        stats: dict[str, Any] = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return stats

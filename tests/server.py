@@ -3,7 +3,8 @@
     python tests/server.py --latency-ms 200 --require-key secret
 
 prints its base URL and serves `/v1/chat/completions`, `/v1/models` and `/stats` until it is ended. It answers from the
-schema of each request (`answers.py`) and refuses what its flags say, in the words that real endpoints use.
+schema of each request (`answers.py`) and refuses what its flags say, in the words that real endpoints use. It also
+misbehaves (`faulty.py`), rations (`ration.py`) and is down for a while, as its flags say.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import orjson
 from aiohttp import web
 
 from answers import TAIL, Source, value_for
+from faulty import KINDS, Faults, cut, is_valid
+from ration import Ration
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -29,12 +32,14 @@ class RefusedError(Exception):
     Args:
         status: The HTTP status.
         message: What it says.
+        headers: The reply's headers.
         fields: Further fields of the error, such as `code` and `param`.
     """
 
-    def __init__(self, status: int, message: str, **fields: Any) -> None:
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers
         self.body = {
             "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None, **fields}
         }
@@ -51,13 +56,19 @@ class Endpoint:
         self.flags = flags
         self.models = flags.models.split(",")
         self.requests = 0
+        self.first_at: float | None = None
         self.in_flight = 0
         self.most_in_flight = 0
         self.statuses: Counter[int] = Counter()
         self.keys: Counter[str] = Counter()
         self.bodies: Counter[int] = Counter()
+        self.valid: Counter[int] = Counter()
+        self.faults = Faults(flags.faults, tuple(flags.fault_kinds.split(",")), flags.hang_s)
+        self.ration = Ration(flags.rpm, flags.burst, headers=flags.rate_headers, retry_after=flags.retry_after)
+        self.down = False
+        self.falls = asyncio.Event()
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request."""
         try:
             if request.path == "/stats":
@@ -67,21 +78,26 @@ class Endpoint:
                 return _json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
             if request.path != "/v1/chat/completions":
                 return _json(404, {"detail": "Not Found"})
-            return await self._complete(await request.content.read())
+            return await self._complete(request)
         except RefusedError as refusal:
             self.statuses[refusal.status] += 1
-            return _json(refusal.status, refusal.body)
+            return _json(refusal.status, refusal.body, refusal.headers)
 
     def stats(self) -> dict[str, Any]:
         """What was asked so far."""
         return {
             "requests": self.requests,
+            "first_at": self.first_at,
             "distinct": len(self.bodies),
             "answered": self.statuses[200],
+            "answered_twice": sum(count > 1 for count in self.valid.values()),
+            "distinct_valid": len(self.valid),
+            "faults": self.faults.counts,
             "by_status": self.statuses,
             "by_key": self.keys,
             "in_flight": self.in_flight,
             "max_in_flight": self.most_in_flight,
+            **self.ration.stats(),
         }
 
     def _unlock(self, request: web.BaseRequest) -> None:
@@ -89,23 +105,56 @@ class Endpoint:
         if request.path.endswith("/completions"):
             self.requests += 1
             self.keys[key] += 1
+            self.first_at = self.first_at or time.time()
         if self.flags.require_key and key != self.flags.require_key:
             raise RefusedError(401, f"Incorrect API key provided: {key}.", code="invalid_api_key")
 
-    async def _complete(self, raw: bytes) -> web.Response:
-        self.bodies[hash(raw)] += 1
+    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.content.read()
+        mark = hash(raw)
+        self.bodies[mark] += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            if self._is_down():
+                return cut(request)
             started = time.monotonic()
-            body = orjson.loads(raw)
-            self._refuse(body)
-            answer = orjson.dumps(self._answer(body))
-            await asyncio.sleep(self.flags.latency_ms / 1000 - (time.monotonic() - started))
+            response, kind = await self._respond(request, orjson.loads(raw), started)
+            if self.down:
+                return cut(request)
         finally:
             self.in_flight -= 1
-        self.statuses[200] += 1
-        return web.Response(body=answer, content_type="application/json")
+        if is_valid(kind):
+            self.statuses[200] += 1
+            self.valid[mark] += 1
+        return response
+
+    def _is_down(self) -> bool:
+        after = self.flags.down_after
+        if after and self.requests >= after and not self.falls.is_set():
+            self.down = True
+            self.falls.set()
+        return self.down
+
+    async def _respond(
+        self, request: web.BaseRequest, body: dict[str, Any], started: float
+    ) -> tuple[web.StreamResponse, str]:
+        """The response, and how it goes wrong."""
+        granted = self.ration.granted()
+        headers = self.ration.headers(granted=granted)
+        if not granted:
+            raise RefusedError(429, "Rate limit reached for requests.", headers, code="rate_limit_exceeded")
+        self._refuse(body)
+        kind = ""
+        if self.flags.faults:
+            kind = self.faults.kind_for(body["messages"])
+            body["messages"] = self.faults.undone(body["messages"])
+        answer = self._answer(body)
+        packed = b"" if kind else orjson.dumps(answer)
+        await asyncio.sleep(self.flags.latency_ms / 1000 - (time.monotonic() - started))
+        if kind:
+            return await self.faults.deliver(kind, request, answer), kind
+        return web.Response(body=packed, content_type="application/json", headers=headers), kind
 
     def _refuse(self, body: dict[str, Any]) -> None:
         flags = self.flags
@@ -176,10 +225,9 @@ def _tokens(body: dict[str, Any]) -> int:
     return sum(len(message["content"]) for message in body["messages"]) // _CHARACTERS_PER_TOKEN + 1
 
 
-def _json(status: int, body: Any) -> web.Response:
-    return web.Response(
-        status=status, body=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), content_type="application/json"
-    )
+def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
+    packed = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    return web.Response(status=status, body=packed, content_type="application/json", headers=headers)
 
 
 def parse_flags() -> argparse.Namespace:
@@ -193,17 +241,38 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--fail-status", type=int, default=503, help="the status of those failures")
     for flag in ("no-json-schema", "no-json-object", "no-max-tokens", "no-temperature", "think"):
         parser.add_argument(f"--{flag}", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--port", type=int, default=0, help="where to serve; by default any free port")
+    faults = parser.add_argument_group("misbehaviour")
+    faults.add_argument("--faults", type=float, default=0.0, metavar="SHARE", help="of first tries that go wrong")
+    faults.add_argument("--fault-kinds", default=",".join(KINDS), metavar="KINDS", help="how, by commas: %(default)s")
+    faults.add_argument("--hang-s", type=float, default=30.0, help="how long a hang or a trickle takes")
+    faults.add_argument("--down-after", type=int, default=0, metavar="N", help="be down from the Nth request on")
+    faults.add_argument("--down-s", type=float, default=3.0, help="for how long")
+    ration = parser.add_argument_group("ration")
+    ration.add_argument("--rpm", type=float, default=0.0, help="requests a minute; others are answered 429")
+    ration.add_argument("--burst", type=float, default=10.0, help="how many may come in one go")
+    ration.add_argument("--rate-headers", action="store_true", help="say on every reply how many are left")
+    ration.add_argument("--retry-after", choices=("exact", "ceil", "none"), default="exact", help="what a 429 says")
+    flags = parser.parse_args()
+    if unknown := set(flags.fault_kinds.split(",")) - {*KINDS}:
+        parser.error(f"--fault-kinds: {', '.join(sorted(unknown))}")
+    return flags
 
 
 async def serve(endpoint: Endpoint) -> None:
     """Serve until the process is ended."""
-    runner = web.ServerRunner(web.Server(endpoint.handle, access_log=None))
+    # A client that has gone is no longer in flight.
+    runner = web.ServerRunner(web.Server(endpoint.handle, access_log=None, handler_cancellation=True))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+    site = web.TCPSite(runner, "127.0.0.1", endpoint.flags.port, backlog=1024)
     await site.start()
     port = runner.addresses[0][1]
     print(f"http://127.0.0.1:{port}/v1", flush=True)  # noqa: T201 - whoever started it waits for this line
+    await endpoint.falls.wait()
+    await site.stop()
+    await asyncio.sleep(endpoint.flags.down_s)
+    endpoint.down = False
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
     await asyncio.Event().wait()
 
 
