@@ -4,7 +4,8 @@
 
 prints its base URL and serves `/v1/chat/completions`, `/v1/models` and `/stats` until it is ended. It answers from the
 schema of each request (`answers.py`) and refuses what its flags say, in the words that real endpoints use. It also
-misbehaves (`faulty.py`), rations (`ration.py`) and is down for a while, as its flags say.
+misbehaves (`faulty.py`), rations (`ration.py`), answers batches (`batch_desk.py`) and is down for a while, as its flags
+say.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import orjson
 from aiohttp import web
 
 from answers import TAIL, Source, value_for
+from batch_desk import Desk, DeskFlags
 from faulty import KINDS, Faults, cut, is_valid
 from ration import Ration
 
@@ -65,6 +67,11 @@ class Endpoint:
         self.valid: Counter[int] = Counter()
         self.faults = Faults(flags.faults, tuple(flags.fault_kinds.split(",")), flags.hang_s)
         self.ration = Ration(flags.rpm, flags.burst, headers=flags.rate_headers, retry_after=flags.retry_after)
+        ends = tuple(end for end in flags.batch_ends.split(",") if end)
+        desk = DeskFlags(
+            flags.batch_s, flags.batch_most, flags.batch_tokens, ends, flags.batch_faults, flags.batch_call_faults
+        )
+        self.desk = Desk(desk, self._answer, _tokens)
         self.down = False
         self.falls = asyncio.Event()
 
@@ -76,6 +83,8 @@ class Endpoint:
             self._unlock(request)
             if request.path == "/v1/models":
                 return _json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+            if request.path.startswith(("/v1/files", "/v1/batches")) and not self.flags.no_batches:
+                return await self.desk.handle(request)
             if request.path != "/v1/chat/completions":
                 return _json(404, {"detail": "Not Found"})
             return await self._complete(request)
@@ -98,6 +107,7 @@ class Endpoint:
             "in_flight": self.in_flight,
             "max_in_flight": self.most_in_flight,
             **self.ration.stats(),
+            **self.desk.stats(),
         }
 
     def _unlock(self, request: web.BaseRequest) -> None:
@@ -253,6 +263,14 @@ def parse_flags() -> argparse.Namespace:
     ration.add_argument("--burst", type=float, default=10.0, help="how many may come in one go")
     ration.add_argument("--rate-headers", action="store_true", help="say on every reply how many are left")
     ration.add_argument("--retry-after", choices=("exact", "ceil", "none"), default="exact", help="what a 429 says")
+    batches = parser.add_argument_group("batches")
+    batches.add_argument("--no-batches", action="store_true")
+    batches.add_argument("--batch-s", type=float, default=0.2, help="how long a batch is worked on")
+    batches.add_argument("--batch-most", type=int, default=50_000, help="the most requests in a batch")
+    batches.add_argument("--batch-tokens", type=int, default=0, help="the most tokens in all open batches")
+    batches.add_argument("--batch-ends", default="", help="how the first batches end, by commas, as expired,cancelled")
+    batches.add_argument("--batch-faults", type=float, default=0.0, help="share of requests that go wrong at first")
+    batches.add_argument("--batch-call-faults", type=float, default=0.0, help="share of calls that fail at first")
     flags = parser.parse_args()
     if unknown := set(flags.fault_kinds.split(",")) - {*KINDS}:
         parser.error(f"--fault-kinds: {', '.join(sorted(unknown))}")

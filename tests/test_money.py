@@ -74,7 +74,7 @@ def test_what_was_spent_before_counts(tmp_path: Path, recipe: Recipe) -> None:
         assert (budget.spent, budget.limit) == (pytest.approx(0.03), 1.0)
         asyncio.run(keep(run, [Reply(text="")], oracle="unheard-of@http://127.0.0.1:1/v1"))
         assert cost_of(run.spent(), own_prices(recipe)) is None
-        with pytest.raises(SettingsError, match="unheard-of@.*a part of this run"):
+        with pytest.raises(SettingsError, match=r"unheard-of@.*a part of this run"):
             budget_of(run, recipe.model_copy(update={"budget": 1.0}), ORACLE)
         assert budget_of(run, recipe, ORACLE) is not None
         assert budget_of(run, recipe, "unheard-of@http://127.0.0.1:1/v1") is None

@@ -6,17 +6,19 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from reflectune.cli.money import dollars
 from reflectune.cli.screen import Meter, Reading, err
+from reflectune.oracles.batch import BatchOracle
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import RecycleSettings
+from reflectune.records import Example, Recycled
 from reflectune.recycling import STAGE, recycle
-from reflectune.runs import RunDir
+from reflectune.runs import Counts, RunDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Asking:
         settings: How rows are recycled.
         budget: What keeps count of the money; `None` where the price is unknown.
         sample: How many rows to do, spread over the data; by default all that are pending.
-        begun: Is called when the first row lands: only then it is known that the oracle answers.
+        batches: The engine's oracle, where it is asked through a provider's batches.
+        begun: Is called once it is known that the oracle answers: when the first row lands, or a batch is on its way.
     """
 
     run: RunDir
@@ -37,6 +40,7 @@ class Asking:
     settings: RecycleSettings
     budget: Budget | None
     sample: int | None
+    batches: BatchOracle | None
     begun: Callable[[], None]
 
 
@@ -55,45 +59,110 @@ def calm_collector() -> None:
 async def _ask(asking: Asking, *, quiet: bool) -> None:
     run, engine = asking.run, asking.engine
     counts = run.counts(STAGE)
-    rows, reasons = counts.rows, dict(counts.reasons)
-    began_with = finished = rows - counts.pending
-    pending = run.pending(STAGE)
+    rows, pending = counts.rows, run.pending(STAGE)
     if asking.sample is not None:
         few = list(run.pending(STAGE, sample=asking.sample))
-        pending, rows = iter(few), finished + len(few)
-    spent = asking.budget.spent if asking.budget else 0.0
+        pending, rows = iter(few), rows - counts.pending + len(few)
     _stop_on_signals(engine)
     calm_collector()
     try:
-        with Meter(rows, finished, quiet=quiet) as meter:
-            async for recycled in recycle(pending, engine, asking.settings):
-                if finished == began_with:
-                    run.changing()
-                    asking.begun()
-                finished += 1
-                if recycled.failure:
-                    reasons[recycled.failure.reason] = reasons.get(recycled.failure.reason, 0) + 1
-                each = (asking.budget.spent - spent) / (finished - began_with) if asking.budget else 0.0
-                reading = Reading(
-                    finished=finished,
-                    tokens=engine.usage.completion_tokens,
-                    reasons=reasons,
-                    retried=engine.usage.retried,
-                    money=_money(asking.budget, each * (rows - finished)),
-                    note="stopping" if engine.stopping else engine.pace.state(time.monotonic()),
-                )
-                meter.show(reading)
+        with Meter(rows, counts.rows - counts.pending, quiet=quiet) as meter:
+            progress = _Progress(asking, counts, rows, meter)
+            if asking.batches is not None:
+                await _in_waves(asking, asking.batches, progress)
+            else:
+                await _wave(asking, pending, progress)
     finally:
         await engine.oracle.aclose()
 
 
-def _money(budget: Budget | None, left: float) -> str:
-    """What was spent, and what it will have been at the end if the rest is like what was done."""
-    if budget is None:
-        return "cost unknown"
-    if not budget.spent and not left:
-        return ""
-    return f"{dollars(budget.spent)} of about {dollars(budget.spent + left)}"
+async def _wave(asking: Asking, rows: Iterable[Example], progress: _Progress) -> int:
+    """Go over rows once; returns how many of them are done."""
+    landed = 0
+    async for recycled in recycle(rows, asking.engine, asking.settings):
+        progress.landed(recycled)
+        landed += 1
+    return landed
+
+
+async def _in_waves(asking: Asking, batches: BatchOracle, progress: _Progress) -> None:
+    """Go over the rows that are pending again and again, each time with what batches have brought in between."""
+    engine = asking.engine
+    await batches.begin(progress.waits)
+    while not engine.stopping:
+        landed = await _wave(asking, batches.wave(asking.run.pending(STAGE)), progress)
+        if engine.stopping or not await batches.exchange(landed):
+            break
+    if batches.short and not batches.open and not engine.stopping:
+        engine.out_of_budget = True
+        engine.stop()
+    if left := sum(batch.requests for batch in batches.open):
+        err.print(f"{left:,} requests are with the provider and will be answered there; the same command fetches them.")
+
+
+class _Progress:
+    """How far the rows have come, for the meter.
+
+    Args:
+        asking: What is asked for.
+        counts: How far they had come before.
+        rows: How many there are to do in all.
+        meter: Where it is shown.
+    """
+
+    def __init__(self, asking: Asking, counts: Counts, rows: int, meter: Meter) -> None:
+        self._asking = asking
+        self._meter = meter
+        self._rows = rows
+        self._began_with = self._finished = counts.rows - counts.pending
+        self._reasons = dict(counts.reasons)
+        self._spent = asking.budget.spent if asking.budget else 0.0
+        self._begun = False
+
+    def landed(self, recycled: Recycled) -> None:
+        """Take note of a row that ended, well or not."""
+        self._begin()
+        self._finished += 1
+        if reason := recycled.failure and recycled.failure.reason:
+            self._reasons[reason] = self._reasons.get(reason, 0) + 1
+        engine = self._asking.engine
+        self._show("stopping" if engine.stopping else engine.pace.state(time.monotonic()))
+
+    def waits(self, note: str) -> None:
+        """Take note of what is to be said of batches."""
+        self._begin()
+        self._show(note)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._asking.run.changing()
+            self._asking.begun()
+
+    def _show(self, note: str) -> None:
+        usage = self._asking.engine.usage
+        reading = Reading(
+            finished=self._finished,
+            tokens=usage.completion_tokens,
+            reasons=self._reasons,
+            retried=usage.retried,
+            money=self._money(),
+            note=note,
+        )
+        self._meter.show(reading)
+
+    def _money(self) -> str:
+        """What was spent, and what it will have been at the end if the rest is like what was done."""
+        budget = self._asking.budget
+        if budget is None:
+            return "cost unknown"
+        if not budget.spent:
+            return ""
+        done = self._finished - self._began_with
+        if not done:
+            return dollars(budget.spent)
+        left = (budget.spent - self._spent) / done * (self._rows - self._finished)
+        return f"{dollars(budget.spent)} of about {dollars(budget.spent + left)}"
 
 
 def _stop_on_signals(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from reflectune.cli.intake import in_shard
-from reflectune.cli.job import settled, source_of
+from reflectune.cli.job import check_batch, settled, source_of
 from reflectune.cli.money import Range, dollars, own_prices
 from reflectune.cli.screen import err
 from reflectune.oracles.prices import Price, price_of
@@ -77,6 +77,7 @@ def estimate(recipe: Recipe) -> Estimate:
     No network is used and no model is loaded. The ranges are wide: how long the replies are is not known before some
     were seen.
     """
+    check_batch(recipe)
     settings = recipe.recycle
     dialogue = settings.ask == "dialogue" or (settings.ask is None and recipe.oracle.split(":")[0] == "local")
     each = requests_per_row(settings, dialogue=dialogue)

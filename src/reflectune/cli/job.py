@@ -13,6 +13,7 @@ from reflectune.formats import Source, check_target, open_source, parse_mapping
 from reflectune.oracles.engine import Usage
 from reflectune.oracles.naming import Address, base_url_of
 from reflectune.recipe import Recipe
+from reflectune.recycling import requests_per_row
 from reflectune.runs import Counts
 
 
@@ -103,6 +104,27 @@ def check_places(job: Job) -> None:
         raise SettingsError(
             f"The run {job.run} holds other data: {before.data}.",
             mend="Name another folder with --run, or start this one over with --fresh.",
+        )
+
+
+def check_batch(recipe: Recipe) -> None:
+    """Refuse to ask through batches where there are none, or where they would take for ever.
+
+    Raises:
+        SettingsError: The recipe asks so.
+    """
+    if not recipe.batch:
+        return
+    if recipe.oracle.split(":")[0] == "local":
+        raise SettingsError(
+            f"--batch is for endpoints, and {recipe.oracle} runs in this process.",
+            mend="Leave it out, or name an endpoint's model with --oracle.",
+        )
+    if recipe.recycle.ask == "dialogue":
+        waves = requests_per_row(recipe.recycle, dialogue=True)
+        raise SettingsError(
+            f"--batch with --ask dialogue takes {waves} waves, one for each turn, of up to a day each.",
+            mend="Leave out --ask dialogue: structured asks for a whole reflection at once.",
         )
 
 

@@ -33,7 +33,7 @@ def cost_of(spent: Iterable[Spent], own: PriceList | None) -> float | None:
     return total
 
 
-def budget_of(run: RunDir, recipe: Recipe, oracle: str) -> Budget | None:
+def budget_of(run: RunDir, recipe: Recipe, oracle: str, *, batch: bool = False) -> Budget | None:
     """What keeps count of a run's money, and keeps to its limit; `None` where the price is unknown.
 
     Raises:
@@ -52,7 +52,7 @@ def budget_of(run: RunDir, recipe: Recipe, oracle: str) -> Budget | None:
         )
     if price is None:
         return None
-    return Budget(recipe.budget or math.inf, price, spent=cost_of(spent, own) or 0.0, batch=recipe.batch)
+    return Budget(recipe.budget or math.inf, price, spent=cost_of(spent, own) or 0.0, batch=batch)
 
 
 @dataclass(frozen=True, slots=True)

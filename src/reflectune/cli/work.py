@@ -8,16 +8,21 @@ from contextlib import suppress
 from reflectune.cli.asking import Asking, ask
 from reflectune.cli.finish import save
 from reflectune.cli.intake import take_in
-from reflectune.cli.job import Job, Outcome, address_of, check_places, recipe_of, settled
+from reflectune.cli.job import Job, Outcome, address_of, check_batch, check_places, recipe_of, settled
 from reflectune.cli.money import Projection, budget_of, projection
 from reflectune.cli.screen import say
 from reflectune.errors import ReflectuneError, RunError
 from reflectune.oracles import Oracle
+from reflectune.oracles.api import ApiOracle
+from reflectune.oracles.batch import BatchOracle
+from reflectune.oracles.batch_mail import Mail
+from reflectune.oracles.batch_wire import BatchWire
+from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of, open_oracle
 from reflectune.oracles.pacing import Pace
 from reflectune.recipe import Recipe
-from reflectune.recycling import STAGE, fingerprint, prompts_hash
+from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_per_row
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.runs.export import Export
 
@@ -36,6 +41,7 @@ def work(job: Job) -> Outcome:
     started = time.monotonic()
     recipe = settled(job.recipe)
     check_places(job)
+    check_batch(recipe)
     with RunDir(job.run) as run:
         oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: run.remembered(_KNOWLEDGE + name))
         maker = Maker(fingerprint(oracle, recipe.recycle), oracle.name, prompts_hash(oracle, recipe.recycle))
@@ -43,17 +49,19 @@ def work(job: Job) -> Outcome:
         _say_what_changed(run, recipe, quiet=job.quiet)
         mapping = take_in(run, recipe, quiet=job.quiet)
         _forget(run, job)
-        budget = budget_of(run, recipe, oracle.name)
+        batch = recipe.batch and not job.sample  # a sample is asked for at once
+        budget = budget_of(run, recipe, oracle.name, batch=batch)
         spent = budget.spent if budget else 0.0
-        ceiling = min(recipe.max_concurrency, oracle.concurrency or recipe.max_concurrency)
-        engine = Engine(oracle, run.store, Pace(ceiling, rpm=recipe.rpm, tpm=recipe.tpm), budget=budget)
+        pace = _pace(recipe, oracle, batch=batch)
+        batches = _batches(run, recipe, oracle, pace, budget) if batch else None
+        engine = Engine(batches or oracle, run.store, pace, budget=budget)
         how = Export(mapping, recipe.to, recipe.fill == "original", recipe.provenance, run.dropped)
 
         def note() -> None:
             _note(run, recipe, how)
 
         try:
-            ask(Asking(run, engine, recipe.recycle, budget, job.sample, note), quiet=job.quiet)
+            ask(Asking(run, engine, recipe.recycle, budget, job.sample, batches, note), quiet=job.quiet)
         except ReflectuneError:
             _keep_what_is_done(run, recipe, how, quiet=job.quiet)
             raise
@@ -72,6 +80,22 @@ def work(job: Job) -> Outcome:
             changes=files.changes,
             projection=_projected(run, recipe, oracle, counts) if job.sample else None,
         )
+
+
+def _pace(recipe: Recipe, oracle: Oracle, *, batch: bool) -> Pace:
+    ceiling = min(recipe.max_concurrency, oracle.concurrency or recipe.max_concurrency)
+    # Writing into a batch's file takes no rate: the provider paces what is in it.
+    return Pace(ceiling) if batch else Pace(ceiling, rpm=recipe.rpm, tpm=recipe.tpm)
+
+
+def _batches(run: RunDir, recipe: Recipe, oracle: Oracle, pace: Pace, budget: Budget | None) -> BatchOracle:
+    """The oracle, asked through its provider's batches."""
+    if not isinstance(oracle, ApiOracle):
+        raise TypeError(f"{oracle.name} is no endpoint")
+    outbox = run.outbox(oracle.name)
+    mail = Mail(BatchWire(oracle.settings, oracle.wire), outbox, run.path, pace)
+    per_row = requests_per_row(recipe.recycle, dialogue=False)
+    return BatchOracle(oracle, outbox, mail, budget=budget, per_row=per_row)
 
 
 def _forget(run: RunDir, job: Job) -> None:

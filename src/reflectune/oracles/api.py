@@ -55,8 +55,8 @@ class ApiOracle:
         self.name = f"{settings.model}@{settings.base_url}"
         self.sampling = Sampling()
         self.allowance: Allowance | None = None
-        self._settings = settings
-        self._wire = Wire(settings)
+        self.settings = settings
+        self.wire = Wire(settings)
         self._probing = asyncio.Lock()
         self._trial: Capabilities | None = None
         self._capabilities = capabilities or Capabilities()
@@ -82,7 +82,7 @@ class ApiOracle:
         """
         while True:
             known = self._capabilities
-            payload = known.payload(self._settings.model, request)
+            payload = known.payload(self.settings.model, request)
             if self._accepted.issuperset(payload):
                 try:
                     return await self._ask(payload, request.schema)
@@ -95,9 +95,33 @@ class ApiOracle:
                 if self._capabilities is known:
                     return await self._probe(request)
 
+    def knows(self, request: Request) -> bool:
+        """Whether the endpoint has answered a request before that was put as this one would be."""
+        return self._accepted.issuperset(self.body(request))
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The body of a chat completion, as the endpoint takes it as far as that is known."""
+        return self._capabilities.payload(self.settings.model, request)
+
+    async def read(self, request: Request, status: int, body: Any) -> Reply:
+        """Read what a batch brought back for a request.
+
+        Args:
+            request: What was asked.
+            status: The HTTP status of the reply.
+            body: The reply's body, parsed.
+
+        Raises:
+            OracleBusy, RequestRefused, OracleError: As `complete` does.
+        """
+        if status in _SUCCESS:
+            return await self._reply(body, {}, self.body(request), request.schema)
+        error = await self._error(read_complaint(status, orjson.dumps(body)), {})
+        raise self._refusal(error) if isinstance(error, _FieldRefused) else error
+
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._wire.aclose()
+        await self.wire.aclose()
 
     async def _probe(self, request: Request) -> Reply:
         """Answer a request whose form is new to the endpoint, stepping down until it takes it."""
@@ -107,7 +131,7 @@ class ApiOracle:
             # Kept between calls: an endpoint that is busy halfway down need not be asked from the top again.
             self._trial = trial
             tried.append(trial)
-            payload = trial.payload(self._settings.model, request)
+            payload = trial.payload(self.settings.model, request)
             try:
                 reply = await self._ask(payload, request.schema)
             except _FieldRefused as refusal:
@@ -138,17 +162,26 @@ class ApiOracle:
             packed = orjson.dumps(payload)
         except (TypeError, orjson.JSONEncodeError) as error:
             raise RequestRefused(f"The request cannot be written as JSON: {error}", reason="bad-request") from None
-        status, headers, raw = await self._wire.post(packed)
+        status, headers, raw = await self.wire.post(packed)
         self.allowance = read_allowance(headers, time.time())
         if status not in _SUCCESS:
             raise await self._error(read_complaint(status, raw), headers)
         try:
             body = orjson.loads(raw)
-            if isinstance(body, dict) and body.get("error") and not body.get("choices"):
-                raise await self._error(_hidden(body, raw), headers)
+        except ValueError as error:
+            raise self.wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
+        return await self._reply(body, headers, payload, schema)
+
+    async def _reply(
+        self, body: Any, headers: Mapping[str, str], payload: dict[str, Any], schema: Schema | None
+    ) -> Reply:
+        """The reply in the body of a chat completion."""
+        if isinstance(body, dict) and body.get("error") and not body.get("choices"):
+            raise await self._error(_hidden(body), headers)
+        try:
             reply = read_reply(body)
-        except ValueError as error:  # broken JSON among them
-            raise self._wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
+        except ValueError as error:
+            raise self.wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
         if schema is None or reply.finish_reason == "refusal":
             return reply
         wrapped = is_wrapped(schema) and "response_format" in payload
@@ -162,32 +195,32 @@ class ApiOracle:
         meaning = meaning_of(complaint)
         if meaning == "bad-request":
             return _FieldRefused(complaint)
-        error = error_of(complaint, self._settings, retry_after(headers))
+        error = error_of(complaint, self.settings, retry_after(headers))
         if meaning not in {"model", "address"}:
             return error
         if location := headers.get("Location"):
-            what = self._wire.said(f"is elsewhere: it points to {location}")
+            what = self.wire.said(f"is elsewhere: it points to {location}")
             return OracleError(
                 what, mend="Name that address with --base-url; a key is not sent to where a reply points."
             )
-        offered = await self._wire.models()
-        if not offered or self._settings.model in offered:
+        offered = await self.wire.models()
+        if not offered or self.settings.model in offered:
             return error
-        close = difflib.get_close_matches(self._settings.model, offered, n=_MODELS_SHOWN, cutoff=0.4)
+        close = difflib.get_close_matches(self.settings.model, offered, n=_MODELS_SHOWN, cutoff=0.4)
         shown = list(dict.fromkeys([*close, *offered]))[:_MODELS_SHOWN]
         more = f" and {len(offered) - len(shown)} more" if len(offered) > len(shown) else ""
-        what = f"{self._settings.base_url} has no model {self._settings.model!r}."
+        what = f"{self.settings.base_url} has no model {self.settings.model!r}."
         return OracleError(what, mend=f"It offers {', '.join(shown)}{more}: name one of them with --oracle.")
 
     def _refusal(self, refusal: _FieldRefused) -> OracleError:
-        return error_of(refusal.complaint, self._settings)
+        return error_of(refusal.complaint, self.settings)
 
 
-def _hidden(body: dict[str, Any], raw: bytes) -> Complaint:
+def _hidden(body: dict[str, Any]) -> Complaint:
     """An error that came with status 200, as routers send them."""
     error = body["error"]
     code = error.get("code") if isinstance(error, dict) else None
-    return read_complaint(code if isinstance(code, int) and 400 <= code < 600 else 500, raw)  # noqa: PLR2004
+    return read_complaint(code if isinstance(code, int) and 400 <= code < 600 else 500, orjson.dumps(body))  # noqa: PLR2004
 
 
 def _ignores(reply: Reply, request: Request) -> bool:

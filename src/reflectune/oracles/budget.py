@@ -29,7 +29,8 @@ class Budget:
         limit: US dollars in all.
         price: What the oracle's tokens cost.
         spent: US dollars that were spent before.
-        batch: Whether requests go through a provider's batches.
+        batch: Whether requests go through a provider's batches: then they hold their money for longer than a call, and
+            whoever sends them calls `hold` and `release`.
 
     Attributes:
         spent: US dollars spent so far.
@@ -42,6 +43,7 @@ class Budget:
         self._batch = batch
         self._holders = 0
         self._reserved = 0.0
+        self._held = 0.0
         self._waiting: list[asyncio.Future[None]] = []
 
     @asynccontextmanager
@@ -51,6 +53,9 @@ class Budget:
         Raises:
             BudgetReached: Nothing is in flight, and what is left is too little.
         """
+        if self._batch:
+            yield
+            return
         most = self.most(request)
         while self.spent + self._reserved + most > self.limit:
             if not self._holders:
@@ -70,11 +75,37 @@ class Budget:
                 if not turn.done():
                     turn.set_result(None)
 
+    def hold(self, amount: float, *, surely: bool = False) -> bool:
+        """Hold money until `release`, if there is as much left.
+
+        Args:
+            amount: US dollars.
+            surely: Hold it all the same: it is as good as spent.
+        """
+        fits = surely or self.spent + self._held + amount <= self.limit
+        self._held += amount if fits else 0.0
+        return fits
+
+    @property
+    def left(self) -> float:
+        """US dollars that are neither spent nor held."""
+        return self.limit - self.spent - self._held
+
+    def release(self, amount: float) -> None:
+        """Hold so much less."""
+        self._held = max(0.0, self._held - amount)
+
     def pay(self, reply: Reply) -> None:
         """Take note of a reply that was given."""
         self.spent += self._price.of(reply)
 
-    def most(self, request: Request) -> float:
-        """The most that a reply to this request can cost, in US dollars."""
+    def most(self, request: Request, *, batch: bool | None = None) -> float:
+        """The most that a reply to this request can cost, in US dollars.
+
+        Args:
+            request: What is asked.
+            batch: Whether by batch; by default as requests are sent here.
+        """
+        batch = self._batch if batch is None else batch
         size = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
-        return self._price.cost(size / _BYTES_PER_TOKEN, request.sampling.max_tokens, batch=self._batch)
+        return self._price.cost(size / _BYTES_PER_TOKEN, request.sampling.max_tokens, batch=batch)

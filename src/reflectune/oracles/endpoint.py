@@ -54,12 +54,12 @@ class ApiSettings:
     @property
     def chat_url(self) -> str:
         """Where requests go."""
-        return self._under("/chat/completions")
+        return self.under("/chat/completions")
 
     @property
     def models_url(self) -> str:
         """Where the endpoint lists its models."""
-        return self._under("/models")
+        return self.under("/models")
 
     def scrub(self, text: str) -> str:
         """The text with the key blotted out, for endpoints that echo it."""
@@ -67,7 +67,8 @@ class ApiSettings:
             return text
         return text.replace(self.key, "***")
 
-    def _under(self, tail: str) -> str:
+    def under(self, tail: str) -> str:
+        """The address of something else that the endpoint serves, such as `/files`."""
         parts = urlsplit(self.base_url)
         return urlunsplit(parts._replace(path=parts.path + tail))
 

@@ -152,16 +152,17 @@ def meaning_of(complaint: Complaint) -> Meaning:
     return next((meaning for meaning, holds in meanings if holds), "bad-request")
 
 
-def error_of(complaint: Complaint, settings: ApiSettings, wait: float | None = None) -> OracleError:
+def error_of(complaint: Complaint, settings: ApiSettings, wait: float | None = None, *, url: str = "") -> OracleError:
     """The error to raise for a complaint.
 
     Args:
         complaint: What the endpoint said.
         settings: The endpoint, for the message; its key is blotted out.
         wait: Seconds that the endpoint asks us to wait, where it says so.
+        url: What was asked; by default for a chat completion.
     """
     meaning = meaning_of(complaint)
-    what = settings.scrub(f"{settings.chat_url} answered {complaint.status}: {complaint.message}")
+    what = settings.scrub(f"{url or settings.chat_url} answered {complaint.status}: {complaint.message}")
     if meaning in {"rate-limit", "server-error"}:
         return OracleBusy(what, reason=meaning, retry_after=wait)
     if meaning in {"context-overflow", "content-filter", "bad-request"}:

@@ -117,6 +117,11 @@ class Pace:
         return self._breaker.down_since is not None
 
     @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    @property
     def probes(self) -> int:
         """How often an oracle that is down was tried in vain."""
         return self._breaker.probes if self.down else 0

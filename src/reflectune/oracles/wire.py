@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -12,13 +14,30 @@ from yarl import URL
 from reflectune.errors import OracleBusy, OracleError
 from reflectune.oracles.endpoint import ApiSettings
 
-__all__ = ["Wire"]
+__all__ = ["HttpRefusal", "Wire"]
 
 _LARGEST_BODY = 8 * 1024 * 1024
 _CONNECT_SECONDS = 30.0
 _LISTING_SECONDS = 10.0
 # uvicorn closes an idle connection after 5 s, and a request sent into the close is lost.
 _KEEP_ALIVE_SECONDS = 4.0
+_JSON = {"Content-Type": "application/json"}
+
+
+class HttpRefusal(Exception):  # noqa: N818 - a reply like another, to whoever asked
+    """A reply whose status says that there is nothing to read.
+
+    Args:
+        status: The HTTP status.
+        headers: The reply's headers.
+        raw: Its body.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], raw: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.raw = raw
 
 
 class Wire:
@@ -40,35 +59,91 @@ class Wire:
             self._session = None
 
     async def post(self, packed: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        """Send one body.
+        """Send the body of a chat completion.
 
         Returns:
             Status, headers and body of the reply.
+
+        Raises:
+            OracleBusy: No whole reply came.
+            OracleError: The endpoint is not to be trusted.
         """
-        seconds = self._settings.timeout
+        with self._faults(self._settings.chat_url):
+            return await self._send("POST", self._url, data=packed, headers=_JSON)
+
+    async def send(self, method: str, url: str, **how: Any) -> tuple[int, Mapping[str, str], bytes]:
+        """Send any request, which may take as long as something still comes or goes.
+
+        Args:
+            method: The HTTP method.
+            url: Where it goes.
+            how: What aiohttp takes besides, such as `json` or `data`.
+
+        Returns:
+            Status, headers and body of the reply.
+
+        Raises:
+            OracleBusy: No whole reply came.
+            OracleError: The endpoint is not to be trusted.
+        """
+        with self._faults(url):
+            return await self._send(method, URL(url), timeout=self._patient(), **how)
+
+    async def lines(self, url: str) -> AsyncIterator[bytes]:
+        """The lines of a file, however long it is, without their ends.
+
+        Raises:
+            OracleBusy: It did not come whole.
+            HttpRefusal: It was not to be had.
+            OracleError: The endpoint is not to be trusted.
+        """
+        with self._faults(url):
+            async with self._open().get(URL(url), allow_redirects=False, timeout=self._patient()) as response:
+                if not response.ok:
+                    raise HttpRefusal(response.status, response.headers, await _read(response))
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+                    if len(rest) > _LARGEST_BODY:
+                        raise aiohttp.ClientPayloadError(f"a line of more than {_LARGEST_BODY >> 20} MB")
+                    for line in whole:
+                        yield line
+                if rest:
+                    yield rest
+
+    async def _send(self, method: str, url: URL, **how: Any) -> tuple[int, Mapping[str, str], bytes]:
+        async with self._open().request(method, url, allow_redirects=False, **how) as response:
+            return response.status, response.headers, await _read(response)
+
+    @contextmanager
+    def _faults(self, url: str) -> Iterator[None]:
+        """Say in our own errors what went wrong on the way."""
         try:
-            async with self._open().post(self._url, data=packed, allow_redirects=False) as response:
-                return response.status, response.headers, await _read(response)
+            yield
         except aiohttp.ConnectionTimeoutError:
-            raise self.busy("connection", f"did not take a connection within {_CONNECT_SECONDS:g} s") from None
+            what = f"did not take a connection within {_CONNECT_SECONDS:g} s"
+            raise self.busy("connection", what, url=url) from None
         except TimeoutError:
             mend = "Give it longer with --timeout, or ask less at once with --max-concurrency."
-            raise self.busy("timeout", f"did not answer within {seconds:g} s", mend=mend) from None
+            raise self.busy("timeout", f"did not answer within {self._settings.timeout:g} s", mend, url) from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise OracleError(
-                self.said(f"has a certificate that is not trusted: {error}"),
+                self.said(f"has a certificate that is not trusted: {error}", url),
                 mend="Check the address (--base-url), or point SSL_CERT_FILE to the authority that signed it.",
             ) from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientHttpProxyError, OSError) as error:
             mend = "Check that the endpoint is running and that the address (--base-url) and the network are right."
-            raise self.busy("connection", f"cannot be reached: {error}", mend=mend) from None
+            raise self.busy("connection", f"cannot be reached: {error}", mend, url) from None
         except aiohttp.ClientError as error:
-            raise self.busy("bad-reply", f"sent a broken reply: {error}") from None
+            raise self.busy("bad-reply", f"sent a broken reply: {error}", url=url) from None
+
+    def _patient(self) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._settings.timeout)
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, made in the loop that runs."""
         if self._session is None:
-            headers = {"Content-Type": "application/json", "User-Agent": "reflectune"}
+            headers = {"User-Agent": "reflectune"}
             if self._settings.key is not None:
                 headers["Authorization"] = f"Bearer {self._settings.key}"
             self._session = aiohttp.ClientSession(
@@ -93,13 +168,13 @@ class Wire:
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):  # the listing is a courtesy
             return []
 
-    def busy(self, reason: str, what: str, *, mend: str = "") -> OracleBusy:
+    def busy(self, reason: str, what: str, mend: str = "", url: str = "") -> OracleBusy:
         """The error for what may pass, with the address in front."""
-        return OracleBusy(self.said(what), reason=reason, mend=mend)
+        return OracleBusy(self.said(what, url), reason=reason, mend=mend)
 
-    def said(self, what: str) -> str:
+    def said(self, what: str, url: str = "") -> str:
         """A sentence about the endpoint, with its address in front and the key blotted out."""
-        return self._settings.scrub(f"{self._settings.chat_url} {what}")
+        return self._settings.scrub(f"{url or self._settings.chat_url} {what}")
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

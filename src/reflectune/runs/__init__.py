@@ -2,6 +2,7 @@
 
 from reflectune.runs.entries import Counts, Maker, Spent, StoredRow
 from reflectune.runs.folder import RunDir
+from reflectune.runs.outbox import Outbox
 from reflectune.runs.store import SqliteStore
 
-__all__ = ["Counts", "Maker", "RunDir", "Spent", "SqliteStore", "StoredRow"]
+__all__ = ["Counts", "Maker", "Outbox", "RunDir", "Spent", "SqliteStore", "StoredRow"]

@@ -16,6 +16,7 @@ from reflectune.formats import to_json
 from reflectune.records import Example, Failure, Message, Recycled
 from reflectune.runs.entries import Counts, IncomingRow, Maker, Marked, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
+from reflectune.runs.outbox import Outbox
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
@@ -287,6 +288,10 @@ class RunDir:
             (*weights, oracle),
         ).fetchone()
         return Taken(count, total, squares)
+
+    def outbox(self, oracle: str) -> Outbox:
+        """What was given to an oracle's batches to answer."""
+        return Outbox(self._database, oracle)
 
     def remembered(self, name: str) -> str | None:
         """A note that an earlier process left, such as what an endpoint can do."""

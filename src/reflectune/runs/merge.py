@@ -20,6 +20,8 @@ BEGIN;
 INSERT INTO main.rows SELECT * FROM part.rows;
 INSERT INTO main.results SELECT * FROM part.results WHERE id IN (SELECT id FROM part.rows);
 INSERT OR IGNORE INTO main.makers SELECT * FROM part.makers;
+INSERT OR IGNORE INTO main.batches SELECT * FROM part.batches;
+INSERT OR IGNORE INTO main.posted SELECT * FROM part.posted;
 INSERT OR IGNORE INTO main.texts SELECT * FROM part.texts;
 INSERT OR IGNORE INTO main.meta SELECT * FROM part.meta
     WHERE name NOT IN ('input', 'exported', 'dropped') AND name NOT LIKE 'fingerprints of %';

@@ -78,6 +78,20 @@ CREATE TABLE IF NOT EXISTS replies (
     retired INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS live_replies ON replies (key) WHERE retired = 0;
+CREATE TABLE IF NOT EXISTS batches (
+    mark TEXT PRIMARY KEY,
+    oracle TEXT NOT NULL,
+    id TEXT,
+    ended INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS posted (
+    key TEXT PRIMARY KEY,
+    batch TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    held REAL NOT NULL,
+    outcome BLOB
+);
+CREATE INDEX IF NOT EXISTS posted_in ON posted (batch);
 COMMIT;
 """
 
