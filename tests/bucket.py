@@ -33,6 +33,7 @@ class Behaviour:
         headers: Which dialect of headers it speaks; none by default.
         refuse_late: Whether a refusal takes as long as a reply.
         tokens: Tokens that a reply takes.
+        stray: The share of requests that are refused for no reason.
     """
 
     rpm: float = 600.0
@@ -43,6 +44,7 @@ class Behaviour:
     headers: str = ""
     refuse_late: bool = False
     tokens: int = 100
+    stray: float = 0.0
     seed: int = 1
 
 
@@ -73,7 +75,7 @@ class Bucket:
         now = loop.time()
         self.level = min(how.capacity, self.level + (now - self.filled_at) * how.rpm / 60)
         self.filled_at = now
-        granted = self.level >= 1 - 1e-9
+        granted = self.level >= 1 - 1e-9 and self.random.random() >= how.stray
         if granted:
             self.level -= 1
         missing = max(0.0, 1 - self.level) * 60 / how.rpm

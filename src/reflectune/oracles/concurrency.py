@@ -10,6 +10,12 @@ RATE_LIMIT = "rate-limit"
 """The reason of a refusal that says there were too many requests, and not that the oracle has a fault."""
 
 
+_OVERLOAD = 1 / 3
+_LATELY = 64
+"""An oracle is overloaded when a third of the last tries or so came to nothing. Fewer are the weather: a connection
+that is cut now and then, or a server in a hundred that is broken, are not mended by asking less."""
+
+
 class Concurrency:
     """A limit that halves when the oracle is overloaded, at most once per round trip, and grows back.
 
@@ -29,26 +35,37 @@ class Concurrency:
         self.limit = float(ceiling)
         self.reason = ""
         self._halved_at = -math.inf
+        self._tries = 0
+        self._failing = 0.0
 
     def grow(self) -> None:
         """Take note of a good reply."""
+        self._count(0.0)
         if self.reason:
             self.limit += 1.0 if self.reason == RATE_LIMIT else 1 / self.limit
             if self.limit >= self.ceiling:
                 self.restore()
 
-    def halve(self, reason: str, asked_at: float, now: float) -> None:
-        """Take note that the oracle is overloaded.
+    def fault(self, reason: str, asked_at: float, now: float) -> None:
+        """Take note of a refusal or a fault.
 
         Args:
-            reason: What it said.
-            asked_at: When the request was sent; nothing happens if that was before the limit was last halved.
+            reason: What it was.
+            asked_at: When the request was sent; the limit is not halved if that was before it was last halved.
             now: The time.
         """
+        if reason != RATE_LIMIT:
+            self._count(1.0)
+            if self._failing < _OVERLOAD:
+                return
         if asked_at >= self._halved_at:
             self.limit = max(1.0, self.limit / 2)
             self.reason = reason
             self._halved_at = now
+
+    def _count(self, failed: float) -> None:
+        self._tries = min(self._tries + 1, _LATELY)
+        self._failing += (failed - self._failing) / self._tries
 
     def restore(self) -> None:
         """Go back to the ceiling."""

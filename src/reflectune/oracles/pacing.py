@@ -238,7 +238,7 @@ class Pace:
             self._hold(busy.retry_after or 0.0, now)
             self._let_the_rate_govern()
         if not was_down and (busy.reason != RATE_LIMIT or self._rates.rpm is None):
-            self._concurrency.halve(busy.reason, turn.asked_at, now)
+            self._concurrency.fault(busy.reason, turn.asked_at, now)
         # Where so few are left that not all slots are used, it may be that the oracle is up and they are at fault.
         few = self.in_flight + len(self._waiting) + len(self._resting) <= self.ceiling + 1
         turn.counts = not was_down or (turn.probe and few and busy.reason in _ANSWERED)

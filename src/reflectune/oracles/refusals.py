@@ -72,7 +72,7 @@ class Learned:
     between them, is what the bucket fills up with. That may be too little: a small bucket overflows while nobody asks.
     So the rate grows, doubling at first, later the more slowly the nearer it is to one that was refused.
 
-    Some refusals have nothing to do with the rate. Each would bring it down a little, and all together to nothing; so it
+    Some refusals have nothing to do with the rate. Each would bring it down a little, and all of them to nothing; so it
     does not fall below what was granted over a longer time in which few requests were refused.
 
     Attributes:
