@@ -22,6 +22,7 @@ from aiohttp import web
 from faulty import cut
 
 _ENDPOINT = "/v1/chat/completions"
+_OK = 200
 _KEYS = {"custom_id", "method", "url", "body"}
 _ERRORS: dict[str, tuple[int, str]] = {
     "500": (500, "The server had an error."),
@@ -104,12 +105,15 @@ class Desk:
 
     Args:
         flags: How it behaves.
-        answer: The chat completion for a body.
+        answer: The status and the body of the answer to a request.
         tokens: How many tokens a body has.
     """
 
     def __init__(
-        self, flags: DeskFlags, answer: Callable[[dict[str, Any]], dict[str, Any]], tokens: Callable[[Any], int]
+        self,
+        flags: DeskFlags,
+        answer: Callable[[dict[str, Any]], tuple[int, dict[str, Any]]],
+        tokens: Callable[[Any], int],
     ) -> None:
         self._flags = flags
         self._answer = answer
@@ -289,12 +293,14 @@ class Desk:
         if kind in _ERRORS:
             status, message = _ERRORS[kind]
             return None, _line(line, status, {"error": {"message": message, "type": "server_error", "code": None}})
-        self._answered[mark] += 1
-        answer = self._answer(body)
+        status, answer = self._answer(body)
+        if status != _OK:
+            return None, _line(line, status, answer)
         if kind == "broken-content":
-            self._answered[mark] -= 1
             answer["choices"] = []
-        return _line(line, 200, answer), None
+        else:
+            self._answered[mark] += 1
+        return _line(line, status, answer), None
 
 
 def _line(line: dict[str, Any], status: int, body: dict[str, Any]) -> bytes:

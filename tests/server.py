@@ -71,7 +71,7 @@ class Endpoint:
         desk = DeskFlags(
             flags.batch_s, flags.batch_most, flags.batch_tokens, ends, flags.batch_faults, flags.batch_call_faults
         )
-        self.desk = Desk(desk, self._answer, _tokens)
+        self.desk = Desk(desk, self._outcome, _tokens)
         self.down = False
         self.falls = asyncio.Event()
 
@@ -189,6 +189,14 @@ class Endpoint:
         if flags.context and _tokens(body) > flags.context:
             message = f"This model's maximum context length is {flags.context} tokens, you sent {_tokens(body)}."
             raise RefusedError(400, message, param="messages", code="context_length_exceeded")
+
+    def _outcome(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The status and the body of the answer to a request of a batch."""
+        try:
+            self._refuse(body)
+        except RefusedError as refusal:
+            return refusal.status, refusal.body
+        return 200, self._answer(body)
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         said = "\n".join(message["content"] for message in body["messages"] if message["role"] == "user")

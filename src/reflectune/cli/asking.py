@@ -89,8 +89,11 @@ async def _in_waves(asking: Asking, batches: BatchOracle, progress: _Progress) -
     """Go over the rows that are pending again and again, each time with what batches have brought in between."""
     engine = asking.engine
     await batches.begin(progress.waits)
+    cached = None
     while not engine.stopping:
         landed = await _wave(asking, batches.wave(asking.run.pending(STAGE)), progress)
+        cached = engine.usage.cached if cached is None else cached
+        engine.usage.cached = cached  # what later waves find in the store is what the earlier ones asked for
         if engine.stopping or not await batches.exchange(landed):
             break
     if batches.short and not batches.open and not engine.stopping:
