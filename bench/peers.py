@@ -3,9 +3,11 @@
     python bench/peers.py
 
 One request for each job, with the same rubric and rows, for the same critique and rewrite in JSON, which everybody
-validates and writes to a file; ours also judges it, and has it on the disk before it asks for more. The peers may have
-as many requests in flight as ours; they have no limit of rate and no cache. What is compared is the job without
-start-up: imports, and for distilabel also its processes, until its first request. Ours includes reading the data.
+validates and writes to a file; ours also judges it, and has it on the disk before it asks for more. The peers have no
+limit of rate and no cache. curator may have as many requests in flight as ours. distilabel has no such number: it asks
+for a batch at once and waits for its slowest answer; it is measured with the batch of 50 that it comes with, and, for
+comparison, with a batch as large as what ours has in flight. What is compared is the job without start-up: imports, and
+for distilabel also its processes, until its first request. Ours includes reading the data.
 
 Environments are made below REFLECTUNE_PEERS, by default `.proof/peers`, where they are not there yet.
 """
@@ -31,13 +33,17 @@ from measure import TESTS, finished, save
 from on_real_rows import PROOF, cherry
 
 ROWS = 2000
-CONCURRENCY = 256
+CONCURRENCY = 1024
 LATENCY_MS = 200
 PEERS = Path(os.environ.get("REFLECTUNE_PEERS", PROOF / "peers"))
 PACKAGES = {"curator": ("bespokelabs-curator",), "distilabel": ("distilabel[openai]", "requests")}
 MODULES = {"curator": "bespokelabs.curator", "distilabel": "distilabel.models"}
-BOUNDS = {"curator": 4.0, "distilabel": 8.0}
-"""How many times as long the peer's job takes."""
+WAYS = {
+    "curator": ("curator", CONCURRENCY, 4.0),
+    "distilabel": ("distilabel", 50, 8.0),
+    "distilabel, large batch": ("distilabel", CONCURRENCY, None),
+}
+"""The peer, how many requests it has in flight, and how many times as long as ours it takes at the least."""
 QUIET = {
     "CURATOR_DISABLE_CACHE": "1",
     "CURATOR_DISABLE_RICH_DISPLAY": "1",
@@ -207,7 +213,7 @@ def cost_of(command: list[str], env: dict[str, str], base_url: str, folder: Path
     )
 
 
-def measured(who: str, python: Path, rows: int) -> Cost:
+def measured(who: str, python: Path, rows: int, concurrency: int) -> Cost:
     """Let ours (`reflectune`) or a peer do the jobs against a fresh server."""
     from loopback import Loopback
 
@@ -215,12 +221,12 @@ def measured(who: str, python: Path, rows: int) -> Cost:
         folder = Path(name)
         if who in PACKAGES:
             script = Path(__file__).with_name(f"peer_{who}.py")
-            command = [str(script), str(jobs_file(folder, rows)), server.base_url, str(CONCURRENCY)]
+            command = [str(script), str(jobs_file(folder, rows)), server.base_url, str(concurrency)]
             env = variables(who, folder)
         else:
             command = ["-m", "reflectune", "recycle", str(cherry()), "--limit", str(rows), "--reflect", "response"]
             command += ["--oracle", "loopback", "--base-url", server.base_url, "--json", "--quiet"]
-            command += ["--max-concurrency", str(CONCURRENCY), "--run", str(folder / "run")]
+            command += ["--max-concurrency", str(concurrency), "--run", str(folder / "run")]
             env = dict(os.environ)
         return cost_of([str(python), *command], env, server.base_url, folder)
 
@@ -233,36 +239,41 @@ def main() -> None:
     if arguments.resume and finished("peers"):
         return
     sys.path.insert(0, str(TESTS))
-    costs, missing = {"reflectune": measured("reflectune", Path(sys.executable), arguments.rows)}, {}
-    for peer in PACKAGES:
+    ours, costs, missing = measured("reflectune", Path(sys.executable), arguments.rows, CONCURRENCY), {}, {}
+    show("reflectune", ours, arguments.rows)
+    for way, (peer, concurrency, _) in WAYS.items():
         try:
             python = environment(peer)
         except (OSError, subprocess.CalledProcessError) as error:
             missing[peer] = str(error)
             print(f"{peer} cannot be installed here: {error}")
             continue
-        costs[peer] = measured(peer, python, arguments.rows)
-    for who, cost in costs.items():
-        print(
-            f"{who:11} {cost.job_s:7.2f} s for {cost.answers} of {arguments.rows} jobs,"
-            f" {cost.wall_s:7.2f} s with start-up, {cost.cpu_s:6.2f} s CPU, {cost.peak_mb:.0f} MB at most"
-        )
-    ours = costs.pop("reflectune")
-    ratios = {peer: cost.job_s / ours.job_s for peer, cost in costs.items()}
-    for peer, ratio in ratios.items():
-        print(f"{peer:11} takes {ratio:5.1f} times as long, bound {BOUNDS[peer]:.0f}")
+        costs[way] = measured(peer, python, arguments.rows, concurrency)
+        show(way, costs[way], arguments.rows)
+    ratios = {way: cost.job_s / ours.job_s for way, cost in costs.items()}
+    bounds = {way: bound for way, (*_, bound) in WAYS.items() if bound}
+    for way, ratio in ratios.items():
+        bound = f", bound {bounds[way]:.0f}" if way in bounds else ""
+        print(f"{way:24} takes {ratio:5.1f} times as long{bound}")
     answered = all(cost.answers == arguments.rows for cost in (ours, *costs.values()))
     if arguments.rows != ROWS or not ratios:
         return
     save(
         "peers",
-        met=answered and all(ratio >= BOUNDS[peer] for peer, ratio in ratios.items()),
+        met=answered and all(ratios[way] >= bounds[way] for way in bounds if way in ratios),
         reflectune=asdict(ours),
-        peers={peer: asdict(cost) for peer, cost in costs.items()},
+        peers={way: asdict(cost) for way, cost in costs.items()},
         cannot_be_installed=missing,
         ratios=ratios,
-        bounds=BOUNDS,
-        concurrency=CONCURRENCY,
+        bounds=bounds,
+        in_flight={"reflectune": CONCURRENCY} | {way: concurrency for way, (_, concurrency, _) in WAYS.items()},
+    )
+
+
+def show(who: str, cost: Cost, rows: int) -> None:
+    print(
+        f"{who:24} {cost.job_s:7.2f} s for {cost.answers} of {rows} jobs,"
+        f" {cost.wall_s:7.2f} s with start-up, {cost.cpu_s:6.2f} s CPU, {cost.peak_mb:.0f} MB at most"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, lru_cache
+from threading import Lock, Thread
 from typing import Literal
 
 SAMPLE = 400
@@ -57,6 +58,8 @@ _ENGLISH = frozenset(
 _ENGLISH_WORDS = 2
 _PLAIN_ENGLISH_WORDS = 4
 _ENGLISH_SHARE = 0.15
+
+_loading = Lock()
 
 
 @lru_cache(maxsize=1024)  # a row's texts are looked at by several rules, and again by its next reflection
@@ -135,9 +138,19 @@ def _plainly_english(sample: str) -> bool:
     return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
 
 
-@cache
+def prepare() -> None:
+    """Load the model in the background, for who knows that it will be wanted: many texts need it sooner or later."""
+    Thread(target=_model, daemon=True).start()
+
+
 def _model() -> Callable[[str], tuple[str, float]]:
     """The model's function from a text to a language and its probability."""
+    with _loading:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Callable[[str], tuple[str, float]]:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identify: Callable[[str], tuple[str, float]]

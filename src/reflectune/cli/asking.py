@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from reflectune import language
 from reflectune.cli.money import dollars
 from reflectune.cli.screen import Meter, Reading, err
 from reflectune.oracles.batch import BatchOracle
@@ -19,6 +20,9 @@ from reflectune.recipe import RecycleSettings
 from reflectune.records import Example, Recycled
 from reflectune.recycling import STAGE, recycle
 from reflectune.runs import Counts, RunDir
+
+_MANY_ROWS = 500
+"""So many rows hold some text that only the language model can tell, and should not wait for it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ async def _ask(asking: Asking, *, quiet: bool) -> None:
         pending, rows = iter(few), rows - counts.pending + len(few)
     _stop_on_signals(engine)
     calm_collector()
+    if counts.pending >= _MANY_ROWS:
+        language.prepare()
     try:
         with Meter(rows, counts.rows - counts.pending, quiet=quiet) as meter:
             progress = _Progress(asking, counts, rows, meter)

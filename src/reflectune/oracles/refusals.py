@@ -132,7 +132,7 @@ class Learned:
             sent: The request that was refused now.
         """
         shortest = _SHORTEST_LOOK + 3 * self._refusal_takes
-        rates = []
+        rates: list[float] = []
         for mark in reversed(self._marks):
             count, seconds = sent.before - mark.sent, sent.at - mark.at
             if seconds > _LONGEST_LOOK:
