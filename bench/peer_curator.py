@@ -1,6 +1,6 @@
 """Rewrite jobs by bespokelabs-curator, in its own interpreter: `peer_curator.py JOBS BASE_URL CONCURRENCY`.
 
-With structured output, as its manual shows it. Prints when the job began and ended (seconds since 1970) and how many
+With structured output, as its manual shows it. Prints when the job ended (seconds since 1970) and how many
 answers there are, as one JSON object.
 """
 
@@ -48,12 +48,11 @@ def main() -> None:
         },
         generation_params={"temperature": 0.0, "max_tokens": 2048},
     )
-    began = time.time()
     answers = rewriter(jobs).dataset
     answers.to_json("answers.jsonl")
     ended = time.time()
     written = sum(bool(row["answer"]) for row in answers)
-    print(json.dumps({"began": began, "ended": ended, "answers": written}), flush=True)
+    print(json.dumps({"ended": ended, "answers": written}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rewrite jobs by distilabel, in its own interpreter: `peer_distilabel.py JOBS BASE_URL CONCURRENCY`.
 
-With JSON output, which a step of its own validates. Prints when the job began and ended (seconds since 1970) and how
+With JSON output, which a step of its own validates. Prints when the job ended (seconds since 1970) and how
 many answers there are, as one JSON object.
 """
 
@@ -47,12 +47,11 @@ def main() -> None:
         )
         write = TextGeneration(llm=llm, input_batch_size=at_once)
         load >> write >> validated(input_batch_size=at_once)
-    began = time.time()
     answers = pipeline.run(use_cache=False)["default"]["train"]
     answers.to_json("answers.jsonl")
     ended = time.time()
     written = sum(bool(text) for text in answers["answer"])
-    print(json.dumps({"began": began, "ended": ended, "answers": written}), flush=True)
+    print(json.dumps({"ended": ended, "answers": written}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ One request for each job, with the same rubric and rows, for the same critique a
 validates and writes to a file; ours also judges it, and has it on the disk before it asks for more. The peers have no
 limit of rate and no cache. curator may have as many requests in flight as ours. distilabel has no such number: it asks
 for a batch at once and waits for its slowest answer; it is measured with the batch of 50 that it comes with, and, for
-comparison, with a batch as large as what ours has in flight. What is compared is the job without start-up: imports, and
-for distilabel also its processes, until its first request. Ours includes reading the data.
+comparison, with a batch as large as what ours has in flight. What is compared is the time from the first request to the
+last file that is written; start-up is printed beside it.
 
 Environments are made below REFLECTUNE_PEERS, by default `.proof/peers`, where they are not there yet.
 """
@@ -176,7 +176,7 @@ def cost_of(command: list[str], env: dict[str, str], base_url: str, folder: Path
     """Run a command that does the jobs.
 
     Args:
-        command: It ends by printing a JSON object: `answers`, and when the job `began` and `ended`; or it is ours.
+        command: It ends by printing a JSON object: `answers`, and when the job `ended`; or it is ours.
         env: Its environment variables.
         base_url: The server that it asks.
         folder: Its working folder.
@@ -200,10 +200,11 @@ def cost_of(command: list[str], env: dict[str, str], base_url: str, folder: Path
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text(errors='replace')[-3000:]}")
     told = json.loads(said[-1])
-    if "seconds" in told:
-        job_s, answers = told["seconds"], told["rewritten"]
+    began = stats_of(base_url)["first_at"]
+    if "rewritten" in told:  # ours; the card is the last file that it writes
+        job_s, answers = (folder / "run" / "README.md").stat().st_mtime - began, told["rewritten"]
     else:
-        job_s, answers = told["ended"] - max(told["began"], stats_of(base_url)["first_at"]), told["answers"]
+        job_s, answers = told["ended"] - began, told["answers"]
     return Cost(
         job_s=round(job_s, 3),
         wall_s=round(ended - started, 3),

@@ -90,7 +90,8 @@ def _show_next(job: Job, outcome: Outcome) -> None:
     err.print(f"data      {outcome.data}")
     err.print(f"failures  {job.run / 'failures.jsonl'}")
     if outcome.stopped == "budget":
-        spent = Text(f"The budget of {dollars(job.recipe.budget or 0)} does not pay for another request.", "yellow")
+        what = "batch that is worth a day" if job.recipe.batch else "request"
+        spent = Text(f"The budget of {dollars(job.recipe.budget or 0)} does not pay for another {what}.", "yellow")
         err.print(spent)
         err.print(Text(f"Go on with: {command_of(job)} --budget AMOUNT, with a higher amount", style="yellow"))
     elif outcome.stopped or outcome.counts.pending:
