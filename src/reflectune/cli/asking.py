@@ -167,11 +167,18 @@ class _Progress:
             return "cost unknown"
         if not budget.spent:
             return ""
-        done = self._finished - self._began_with
-        if not done:
+        part = self._part_done()
+        if not part:
             return dollars(budget.spent)
-        left = (budget.spent - self._spent) / done * (self._rows - self._finished)
-        return f"{dollars(budget.spent)} of about {dollars(budget.spent + left)}"
+        whole = self._spent + (budget.spent - self._spent) / part
+        return f"{dollars(budget.spent)} of about {dollars(max(whole, budget.spent))}"
+
+    def _part_done(self) -> float:
+        """How much of what is to be paid for is done: by requests where rows end all at once, in the last wave."""
+        rows = self._rows - self._began_with
+        if (batches := self._asking.batches) is not None:
+            return self._asking.engine.usage.requests / (rows * batches.per_row)
+        return (self._finished - self._began_with) / rows
 
 
 def _stop_on_signals(engine: Engine) -> None:

@@ -18,7 +18,7 @@ from reflectune.oracles.prices import Price, price_of
 from reflectune.prompts import Language, Prompts
 from reflectune.recipe import Recipe, RecycleSettings
 from reflectune.records import Example
-from reflectune.recycling import requests_per_row
+from reflectune.recycling import requests_per_row, waves_per_row
 
 _NOTHING = Range(0.0, 0.0, 0.0)
 _TOKENS_PER_BYTE = Range(1 / 5, 1 / 4, 1 / 3)
@@ -112,8 +112,9 @@ def show_estimate(recipe: Recipe, *, as_json: bool) -> None:
     err.print(f"{recipe.data}: {found.rows:,} rows, {source_of(recipe).describe()}")
     for reason, count in sorted(found.unread.items()):
         err.print(f"  {count:,} cannot be recycled: {reason}")
-    half = ", in batches at half the price" if recipe.batch else ""
-    err.print(f"{found.requests:,} requests to {recipe.oracle}{half}, and more for each reply that is rejected")
+    err.print(f"{found.requests:,} requests to {recipe.oracle}, and more for each reply that is rejected")
+    if recipe.batch:
+        err.print(f"in batches at half the price: {waves_per_row(recipe.recycle)} after each other, up to a day each")
     err.print(f"tokens sent      {found.prompt_tokens.tokens()}")
     err.print(f"tokens received  {found.completion_tokens.tokens()}")
     err.print(f"cost             {_told(found.cost)}")

@@ -55,6 +55,7 @@ class BatchOracle:
         per_row: How many requests a row takes in all: a row is begun only where the money may do for all of them.
 
     Attributes:
+        per_row: As above.
         short: Whether the last wave left requests out because the money for them may be lacking.
     """
 
@@ -72,7 +73,7 @@ class BatchOracle:
         self._outbox = outbox
         self._mail = mail
         self._budget = budget
-        self._per_row = per_row
+        self.per_row = per_row
         self._finding_out = asyncio.Lock()
         self._begun = self._given = self._noted = 0
         self._held_in_wave = self._worth_a_wave = 0.0
@@ -209,7 +210,7 @@ class BatchOracle:
         if self._mail.full:
             raise Deferred
         held = self._budget.most(request) if self._budget else 0.0
-        self._hold(held, and_more=0.0 if self._begun else (self._per_row - 1) * (self._held_in_wave + held))
+        self._hold(held, and_more=0.0 if self._begun else (self.per_row - 1) * (self._held_in_wave + held))
         self._noted += 1
         self._held_in_wave += held
         asked = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._api.body(request)}

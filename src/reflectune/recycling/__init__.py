@@ -33,7 +33,7 @@ from reflectune.records import (
 from reflectune.recycling.dialogue import Dialogue
 from reflectune.recycling.structured import Structured
 
-__all__ = ["STAGE", "fingerprint", "prompts_hash", "recycle", "requests_per_row"]
+__all__ = ["STAGE", "fingerprint", "prompts_hash", "recycle", "requests_per_row", "waves_per_row"]
 
 STAGE = "recycle"
 
@@ -97,6 +97,11 @@ def requests_per_row(settings: RecycleSettings, *, dialogue: bool) -> int:
     reflections = sum(way.REQUESTS[kind] for kind in settings.reflections) * settings.candidates
     ballots = len(settings.reflections) * way.REQUESTS["ballot"] * (settings.candidates > 1)
     return reflections + ballots + settings.score_after * way.REQUESTS["critique"]
+
+
+def waves_per_row(settings: RecycleSettings) -> int:
+    """How many replies a row waits for, one after the other, in the structured way when none is rejected."""
+    return len(settings.reflections) * (1 + (settings.candidates > 1)) + settings.score_after
 
 
 class _Method:
