@@ -24,9 +24,10 @@ from faulty import cut
 _ENDPOINT = "/v1/chat/completions"
 _OK = 200
 _KEYS = {"custom_id", "method", "url", "body"}
-_ERRORS: dict[str, tuple[int, str]] = {
-    "500": (500, "The server had an error."),
-    "429": (429, "Rate limit reached for requests."),
+_ERRORS: dict[str, tuple[int, str, str | None]] = {
+    "500": (500, "The server had an error.", None),
+    "429": (429, "Rate limit reached for requests.", None),
+    "quota": (429, "You exceeded your current quota.", "insufficient_quota"),
 }
 LINE_FAULTS = ("expired", "missing", "broken-content", *_ERRORS)
 """How single requests of a batch go wrong."""
@@ -291,8 +292,8 @@ class Desk:
         if kind == "expired":
             return None, _fault(line, "batch_expired")
         if kind in _ERRORS:
-            status, message = _ERRORS[kind]
-            return None, _line(line, status, {"error": {"message": message, "type": "server_error", "code": None}})
+            status, message, code = _ERRORS[kind]
+            return None, _line(line, status, {"error": {"message": message, "type": "server_error", "code": code}})
         status, answer = self._answer(body)
         if status != _OK:
             return None, _line(line, status, answer)

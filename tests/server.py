@@ -213,7 +213,7 @@ class Endpoint:
             "created": 0,
             "model": body["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-            "usage": usage,
+            **({} if self.flags.no_usage else {"usage": usage}),
         }
 
 
@@ -257,7 +257,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=0, help="the most tokens that a request may have")
     parser.add_argument("--fail-every", type=int, default=0, metavar="N", help="fail every Nth request")
     parser.add_argument("--fail-status", type=int, default=503, help="the status of those failures")
-    for flag in ("no-json-schema", "no-json-object", "no-max-tokens", "no-temperature", "think"):
+    for flag in ("no-json-schema", "no-json-object", "no-max-tokens", "no-temperature", "no-usage", "think"):
         parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--port", type=int, default=0, help="where to serve; by default any free port")
     faults = parser.add_argument_group("misbehaviour")

@@ -22,6 +22,7 @@ from reflectune.cli.job import source_of
 from reflectune.errors import OracleError
 from reflectune.oracles.api import ApiOracle, ApiSettings
 from reflectune.oracles.batch import BatchOracle
+from reflectune.oracles.batch_inbox import AfterBatches, Inbox
 from reflectune.oracles.batch_mail import BatchLimits, Mail
 from reflectune.oracles.batch_wire import Batch, BatchWire
 from reflectune.oracles.budget import Budget
@@ -172,6 +173,41 @@ def test_a_budget_ends_rows_and_does_not_only_begin_them(loopback: Serve, tmp_pa
     assert server.stats()["batch_answered_twice"] == 0
 
 
+@pytest.mark.usefixtures("data_file")
+def test_a_budget_lets_rows_of_many_requests_begin(loopback: Serve, tmp_path: Path) -> None:
+    """Of several requests a row, what a first wave holds is a small part of the money."""
+    server = loopback("--batch-s", "0.05")
+    arguments = command(server, "run", "--batch", "--prices", "prices.yaml", "--score-after")
+    done = reflectune(*arguments, "--limit", "3", "--budget", "0.09", "--json", cwd=tmp_path)
+    summary = json.loads(done.stdout)
+    assert (summary["rewritten"], summary["cost"] < 0.09) == (3, True)
+
+
+@pytest.mark.usefixtures("data_file")
+def test_batches_that_are_left_alone_are_told_and_counted(loopback: Serve, tmp_path: Path) -> None:
+    server = loopback("--batch-s", "3")
+    arguments = command(server, "run", "--prices", "prices.yaml")
+    program = [sys.executable, "-m", "reflectune", *arguments, "--batch", "--quiet"]
+    process = subprocess.Popen(program, cwd=tmp_path)
+    while not server.stats()["batches"]:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    stopped = reflectune(*arguments, "--budget", "0.05", cwd=tmp_path)
+    assert stopped.returncode == 4  # what is with the provider may cost more than that
+    assert f"{COUNT} requests are with the provider" in stopped.stderr
+    direct = reflectune(*arguments, "--json", cwd=tmp_path)
+    assert direct.returncode == 0, direct.stderr
+    assert json.loads(direct.stdout)["rewritten"] == COUNT
+    before = json.loads((tmp_path / "run/run.json").read_text())
+    fetched = reflectune(*arguments, "--batch", "--json", cwd=tmp_path)
+    assert fetched.returncode == 0, fetched.stderr
+    assert json.loads(fetched.stdout)["requests"] == 0
+    after = json.loads((tmp_path / "run/run.json").read_text())
+    assert after["requests"] - before["requests"] >= COUNT - 1
+    assert after["cost"] > before["cost"]
+
+
 def test_a_request_that_is_refused_fails_its_row(loopback: Serve, tmp_path: Path) -> None:
     server = loopback("--context", "6000")
     rows = [
@@ -229,7 +265,8 @@ def opened(run: RunDir, server: Loopback, limits: BatchLimits | None = None) -> 
     pace = Pace(8)
     outbox = run.outbox(api.name)
     mail = Mail(BatchWire(api.settings, api.wire), outbox, run.path, pace, limits=limits)
-    batches = BatchOracle(api, outbox, mail, budget=Budget(100.0, Price(input=1, output=1), batch=True), per_row=2)
+    budget = Budget(100.0, Price(input=1, output=1), batch=True)
+    batches = BatchOracle(api, Inbox(api, outbox, budget), mail, budget=budget, per_row=2)
     run.made_by(STAGE, Maker(fingerprint(batches, RecycleSettings()), batches.name, ""))
     return Engine(batches, run.store, pace), batches
 
@@ -299,6 +336,48 @@ async def test_an_endpoint_that_is_not_there_is_told_soon(loopback: Serve, data_
         with pytest.raises(OracleError, match="cannot be reached"):
             await asyncio.wait_for(waves(run, engine, batches), 20)
         assert [batch.requests for batch in batches.open] == [COUNT]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+async def test_what_came_back_is_read_by_the_next_process_and_not_paid_twice(
+    loopback: Serve, data_file: Path, tmp_path: Path, batch: bool
+) -> None:
+    server = loopback()
+    with filled(tmp_path / "run", data_file) as run:
+        engine, batches = opened(run, server)
+        async with aclosing(batches):
+            landed = [row async for row in recycle(batches.wave(run.pending(STAGE)), engine)]
+            assert await batches.exchange(len(landed))  # the batch is here, and the process ends
+        (direct, unread) = run.spent()
+        assert (direct.requests, unread.requests, unread.batch) == (1, COUNT, True)
+        assert unread.completion_tokens > 1000
+        engine, batches = opened(run, server)
+        if batch:
+            assert len(await waves(run, engine, batches)) == COUNT
+        else:
+            oracle = AfterBatches(batches._api, batches._inbox)
+            engine = Engine(oracle, run.store)
+            async with aclosing(batches):
+                assert len([row async for row in recycle(run.pending(STAGE), engine)]) == COUNT
+        spent = {part.batch: part.requests for part in run.spent()}
+        assert sum(spent.values()) == 2 * COUNT
+        assert not batches.open
+    stats = server.stats()
+    assert stats["batch_requests"] + stats["requests"] == 2 * COUNT
+
+
+async def test_a_new_start_forgets_what_is_with_the_provider(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback("--batch-s", "60")
+    with filled(tmp_path / "run", data_file) as run:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waves(run, *opened(run, server)), 2)
+        _, batches = opened(run, server)
+        assert batches.open
+        run.forget(STAGE, failures_only=True)
+        assert batches.open
+        run.forget(STAGE, failures_only=False)
+        assert not batches.open
+        await batches.aclose()
 
 
 def test_why_a_batch_was_not_taken() -> None:

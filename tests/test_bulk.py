@@ -146,6 +146,49 @@ def test_failed_rows_are_tried_again_with_another_oracle(loopback: Serve, tmp_pa
     assert (refused.returncode, "--retry-failed" in refused.stderr) == (2, True)
 
 
+def test_another_oracle_is_asked_for_failed_rows_only(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    small, large = loopback("--context", "2000"), loopback()
+    rows = json.loads(data_file.read_text())
+    rows[0]["output"] += " word" * 4000
+    rows[1]["output"] += " word" * 4000
+    data_file.write_text(json.dumps(rows))
+    command = ("recycle", data_file, "--oracle", f"small@{small.base_url}", "--max-failed", "1")
+    summary_of(*command, "--limit", "5", cwd=tmp_path)
+    started = summary_of(*command, "--sample", "6", cwd=tmp_path)
+    assert (started["failed"], started["pending"] > 20) == (2, True)
+    retried = reflectune("runs", "retry", "runs/rows", "--oracle", f"large@{large.base_url}", "--json", cwd=tmp_path)
+    summary = json.loads(retried.stdout)
+    assert (summary["failed"], summary["pending"]) == (0, started["pending"])
+    rest = reflectune("runs", "resume", "runs/rows", "--json", cwd=tmp_path)
+    assert json.loads(rest.stdout)["rewritten"] == COUNT
+    assert large.stats()["requests"] == summary["requests"] <= 2 * 2
+
+
+def test_a_budget_needs_an_endpoint_that_counts(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback("--no-usage")
+    command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--prices", "prices.yaml")
+    done = reflectune(*command, "--budget", "1", cwd=tmp_path)
+    assert (done.returncode, "how many tokens" in done.stderr) == (1, True)
+    asked = server.stats()["requests"]
+    assert asked <= 1 + 32
+    assert summary_of(*command, cwd=tmp_path)["requests"] == 2 * COUNT - asked
+
+
+def test_columns_that_were_read_otherwise_before(loopback: Serve, tmp_path: Path) -> None:
+    """The first try with other columns fails at the endpoint; the second must not write into the old ones."""
+    server = loopback()
+    row = {"q": "What is tea?", "a": "A drink.", "q2": "What is coffee made of?", "a2": "Of beans."}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    command = ("recycle", "rows.json", "--oracle", "m", "--no-provenance", "--base-url")
+    summary_of(*command, server.base_url, "--map", "instruction=q,response=a", cwd=tmp_path)
+    other = ("--map", "instruction=q2,response=a2")
+    assert reflectune(*command, "http://127.0.0.1:9/v1", *other, cwd=tmp_path).returncode == 1
+    summary_of(*command, server.base_url, *other, cwd=tmp_path)
+    (written,) = lines(tmp_path / "runs/rows/recycled.jsonl")
+    assert (written["q"], written["a"]) == (row["q"], row["a"])
+    assert written["q2"] != row["q2"]
+
+
 def test_a_finished_run_writes_nothing_again(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
     server = loopback()
     command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--output", "out.jsonl")

@@ -275,7 +275,7 @@ class Recycled(Record):
 class Store(Protocol):
     """What remembers the replies of an oracle and the results of a stage.
 
-    `runs.py` keeps them in SQLite, `testing.py` in memory. The `keep_` methods return once the value is durable.
+    `runs/store.py` keeps them in SQLite, `testing.py` in memory. The `keep_` methods return once the value is durable.
     """
 
     def reply(self, key: str) -> Reply | None:

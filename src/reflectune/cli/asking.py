@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,24 +26,47 @@ _MANY_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of a run are asked for.
+
+    Attributes:
+        run: Whose rows.
+        sample: How many to do, spread over the data; by default all that are pending.
+        again: Whether to do only those that failed before.
+    """
+
+    run: RunDir
+    sample: int | None = None
+    again: bool = False
+
+    def pending(self) -> Iterator[Example]:
+        """Those that are not done."""
+        return self.run.pending(STAGE, sample=self.sample, again=self.again)
+
+    def count(self, counts: Counts) -> int:
+        """How many rows will be done when these are."""
+        if self.sample is None and not self.again:
+            return counts.rows
+        return counts.rows - counts.pending + sum(1 for _ in self.pending())
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """What is asked for.
 
     Attributes:
-        run: Whose rows.
+        rows: Whose rows, and which.
         engine: Asks the oracle.
         settings: How rows are recycled.
         budget: What keeps count of the money; `None` where the price is unknown.
-        sample: How many rows to do, spread over the data; by default all that are pending.
         batches: The engine's oracle, where it is asked through a provider's batches.
         begun: Is called once it is known that the oracle answers: when the first row lands, or a batch is on its way.
     """
 
-    run: RunDir
+    rows: Rows
     engine: Engine
     settings: RecycleSettings
     budget: Budget | None
-    sample: int | None
     batches: BatchOracle | None
     begun: Callable[[], None]
 
@@ -61,23 +84,20 @@ def calm_collector() -> None:
 
 
 async def _ask(asking: Asking, *, quiet: bool) -> None:
-    run, engine = asking.run, asking.engine
-    counts = run.counts(STAGE)
-    rows, pending = counts.rows, run.pending(STAGE)
-    if asking.sample is not None:
-        few = list(run.pending(STAGE, sample=asking.sample))
-        pending, rows = iter(few), rows - counts.pending + len(few)
+    engine = asking.engine
+    counts = asking.rows.run.counts(STAGE)
     _stop_on_signals(engine)
     calm_collector()
     if counts.pending >= _MANY_ROWS:
         language.prepare()
     try:
+        rows = asking.rows.count(counts)
         with Meter(rows, counts.rows - counts.pending, quiet=quiet) as meter:
             progress = _Progress(asking, counts, rows, meter)
             if asking.batches is not None:
                 await _in_waves(asking, asking.batches, progress)
             else:
-                await _wave(asking, pending, progress)
+                await _wave(asking, asking.rows.pending(), progress)
     finally:
         await engine.oracle.aclose()
 
@@ -97,7 +117,7 @@ async def _in_waves(asking: Asking, batches: BatchOracle, progress: _Progress) -
     await batches.begin(progress.waits)
     cached = None
     while not engine.stopping:
-        landed = await _wave(asking, batches.wave(asking.run.pending(STAGE)), progress)
+        landed = await _wave(asking, batches.wave(asking.rows.pending()), progress)
         cached = engine.usage.cached if cached is None else cached
         engine.usage.cached = cached  # what later waves find in the store is what the earlier ones asked for
         if engine.stopping or not await batches.exchange(landed):
@@ -139,13 +159,14 @@ class _Progress:
 
     def waits(self, note: str) -> None:
         """Take note of what is to be said of batches."""
-        self._begin()
+        if self._asking.batches is not None and self._asking.batches.open:
+            self._begin()
         self._show(note)
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._asking.run.changing()
+            self._asking.rows.run.changing()
             self._asking.begun()
 
     def _show(self, note: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from reflectune.cli.changes import Changes
 from reflectune.recipe import Recipe
 
 _SIZES = (
@@ -34,13 +35,13 @@ class Card:
     Attributes:
         recipe: How the data was made.
         totals: What came of it, as in `run.json`.
-        languages: The languages of the rows, most frequent first.
+        changes: What recycling changed, and how many rows the data holds.
         dropped: The quality gates whose marked rows are left out.
     """
 
     recipe: Recipe
     totals: dict[str, Any]
-    languages: tuple[str, ...]
+    changes: Changes
     dropped: tuple[str, ...]
 
     def text(self) -> str:
@@ -57,10 +58,11 @@ class Card:
             front["license"] = stated
         elif stated:
             front |= {"license": "other", "license_name": stated}
-        if self.languages:
-            front["language"] = list(self.languages)
-        rows = self.totals["done"]
-        size = next((name for limit, name in _SIZES if rows < limit), "n>10M")
+        heard = sorted(self.changes.languages.items(), key=lambda entry: -entry[1])
+        if heard:  # a single text may be misheard
+            least = sum(count for _, count in heard) / 100
+            front["language"] = [code for code, count in heard if count >= least]
+        size = next((name for limit, name in _SIZES if self.changes.written < limit), "n>10M")
         return front | {
             "task_categories": ["text-generation"],
             "tags": ["reflection-tuning", "instruction-tuning", "synthetic", "reflectune"],
@@ -82,7 +84,8 @@ class Card:
 
     def _rows(self) -> list[str]:
         counts = [("read", "rows"), ("rewritten", "done"), ("failed", "failed"), ("not done yet", "pending")]
-        lines = _table(("rows", "count"), ((name, self.totals[key]) for name, key in counts))
+        told_counts = [*((name, self.totals[key]) for name, key in counts), ("in the data", self.changes.written)]
+        lines = _table(("rows", "count"), told_counts)
         reasons = sorted(self.totals["reasons"].items(), key=lambda item: -item[1])
         if not reasons:
             return ["## Rows", "", *lines]
@@ -93,8 +96,13 @@ class Card:
         written = self.totals["rewritten_by"]
         if not written:
             return []
-        prompts = {maker["oracle"]: maker["prompts"] for maker in self.totals["makers"]}
-        rows = ((_public(oracle), prompts.get(oracle, ""), count["rewritten"]) for oracle, count in written.items())
+        prompts: dict[str, list[str]] = {}
+        for maker in self.totals["makers"]:
+            prompts.setdefault(maker["oracle"], []).append(maker["prompts"])
+        rows = (
+            (_public(oracle), ", ".join(dict.fromkeys(prompts.get(oracle, ()))), count["rewritten"])
+            for oracle, count in written.items()
+        )
         return ["## Oracles", "", *_table(("oracle", "hash of the prompts", "rows"), rows)]
 
     def _gates(self) -> list[str]:

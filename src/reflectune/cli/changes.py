@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from reflectune.language import length
+from reflectune.language import detect, length
 from reflectune.records import Recycled, Remark
 from reflectune.runs import StoredRow
 
 _SHOWN = 3
+_LISTENED_TO = 500
 
 
 class Mean(BaseModel):
@@ -39,10 +40,11 @@ class Changes(BaseModel):
     Attributes:
         lengths: Mean length of instructions and responses, in words (characters in Chinese and Japanese).
         scores: Mean score per criterion, before and, where that was asked for, after.
-        languages: How many rows are in which language.
+        languages: How many of some hundred rows are in which language, as far as that is plain to tell.
         examples: A few rewritten rows, spread evenly over the data.
         every: One rewritten row of so many becomes an example.
         rewritten: How many rewritten rows were shown.
+        written: How many rows the data holds.
     """
 
     lengths: dict[str, Change] = {}
@@ -51,6 +53,7 @@ class Changes(BaseModel):
     examples: list[Recycled] = []
     every: int = 1
     rewritten: int = 0
+    written: int = 0
 
     @classmethod
     def over(cls, rewritten: int) -> Changes:
@@ -78,7 +81,8 @@ class Changes(BaseModel):
             _change(self.scores, _name(remark)).before.add(remark.score)
         for remark in recycled.after:
             _change(self.scores, _name(remark)).after.add(remark.score)
-        self.languages[recycled.language] = self.languages.get(recycled.language, 0) + 1
+        if self.rewritten % max(1, self.every * _SHOWN // _LISTENED_TO) == 0 and (code := detect(new.response)):
+            self.languages[code] = self.languages.get(code, 0) + 1
 
 
 def _change(changes: dict[str, Change], name: str) -> Change:

@@ -45,7 +45,7 @@ def save(run: RunDir, recipe: Recipe, how: Export) -> Files:
     totals = totals_of(run, recipe)
     _write(run.path / "run.json", orjson.dumps(totals, option=orjson.OPT_INDENT_2) + b"\n")
     changes = _changes_written_before(run, how, recipe.output) or _export(run, how, recipe.output)
-    card = Card(recipe, totals, tuple(changes.languages), how.drop)
+    card = Card(recipe, totals, changes, how.drop)
     _write(run.path / "README.md", card.text().encode())
     return Files(recipe.output or run.path / "recycled.jsonl", changes)
 
@@ -80,7 +80,7 @@ def _rounded(cost: float | None) -> float | None:
 
 def _export(run: RunDir, how: Export, output: Path | None) -> Changes:
     changes = Changes.over(run.counts(STAGE).done)
-    export(run, how, output, changes.look)
+    changes.written = export(run, how, output, changes.look)
     run.remember(_EXPORTED, orjson.dumps([_mark(run, how, output), changes.model_dump(mode="json")]).decode())
     return changes
 

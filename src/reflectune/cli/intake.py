@@ -31,7 +31,8 @@ def take_in(run: RunDir, recipe: Recipe, *, quiet: bool) -> Mapping:
         say(f"{recipe.data}: {run.size:,} rows, not changed since", quiet=quiet)
         return Mapping.model_validate_json(known)
     source = source_of(recipe)
-    rows = run.ingest(in_shard(islice(source.rows(), recipe.limit), recipe.shard), signature)
+    taken = in_shard(islice(source.rows(), recipe.limit), recipe.shard)
+    rows = run.ingest(taken, signature, source.mapping.model_dump_json())
     of_shard = f" of shard {recipe.shard}" if recipe.shard else ""
     say(f"{recipe.data}: {rows:,} rows{of_shard}, {source.describe()}", quiet=quiet)
     return source.mapping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from reflectune.cli.screen import err
 from reflectune.errors import RunError
@@ -30,6 +31,10 @@ def push_run(run: Path, repository: str, *, private: bool, dry_run: bool) -> Non
     hub = load_optional("huggingface_hub", repository)
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    # Of the HTTP library that the hub's is built on; which one that is depends on its version.
+    transport: Any = next(
+        (kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}), OSError
+    )
     try:
         api = hub.HfApi()
         url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
@@ -37,7 +42,7 @@ def push_run(run: Path, repository: str, *, private: bool, dry_run: bool) -> Non
         api.upload_folder(
             repo_id=repository, repo_type="dataset", folder_path=run, allow_patterns=files, commit_message=message
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, transport, OSError) as error:
         mend = "Log in with `hf auth login` or set HF_TOKEN, and check the name (OWNER/NAME) and the network."
         raise RunError(f"The hub did not take {repository}: {error}", mend=mend) from error
     err.print(f"{url}")

@@ -84,7 +84,8 @@ def command(
         int | None, typer.Option(help="Ask for N rows only, spread over the data, and project the rest.", min=1)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost; ask nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what would be asked and what it would cost; ask nothing but the --sample."),
     ] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,

@@ -50,7 +50,9 @@ def _cost(cost: float | None) -> str:
 
 
 def command_of(job: Job) -> str:
-    """The command that takes a run up again."""
+    """The command that takes a job up again."""
+    if job.retry:
+        return f"reflectune runs retry {shlex.quote(str(job.run))} --oracle {shlex.quote(job.recipe.oracle)}"
     return f"reflectune runs resume {shlex.quote(str(job.run))}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from reflectune.cli.asking import Asking, ask
+from reflectune.cli.asking import Asking, Rows, ask
 from reflectune.cli.finish import save
 from reflectune.cli.intake import take_in
 from reflectune.cli.job import Job, Outcome, address_of, check_batch, check_places, recipe_of, settled
@@ -15,6 +15,7 @@ from reflectune.errors import ReflectuneError, RunError
 from reflectune.oracles import Oracle
 from reflectune.oracles.api import ApiOracle
 from reflectune.oracles.batch import BatchOracle
+from reflectune.oracles.batch_inbox import AfterBatches, Inbox
 from reflectune.oracles.batch_mail import Mail
 from reflectune.oracles.batch_wire import BatchWire
 from reflectune.oracles.budget import Budget
@@ -46,6 +47,7 @@ def work(job: Job) -> Outcome:
         oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: run.remembered(_KNOWLEDGE + name))
         maker = Maker(fingerprint(oracle, recipe.recycle), oracle.name, prompts_hash(oracle, recipe.recycle))
         run.made_by(STAGE, maker, beside=job.retry)
+        kept = _kept(run, recipe, retry=job.retry)
         _say_what_changed(run, recipe, quiet=job.quiet)
         mapping = take_in(run, recipe, quiet=job.quiet)
         _forget(run, job)
@@ -54,21 +56,24 @@ def work(job: Job) -> Outcome:
         spent = budget.spent if budget else 0.0
         pace = _pace(recipe, oracle, batch=batch)
         batches = _batches(run, recipe, oracle, pace, budget) if batch else None
-        engine = Engine(batches or oracle, run.store, pace, budget=budget)
+        asked = batches or _after_batches(run, oracle, budget, quiet=job.quiet)
+        engine = Engine(asked, run.store, pace, budget=budget)
         how = Export(mapping, recipe.to, recipe.fill == "original", recipe.provenance, run.dropped)
 
         def note() -> None:
-            _note(run, recipe, how)
+            _note(run, kept)
 
+        rows = Rows(run, sample=job.sample, again=kept is not recipe)
         try:
-            ask(Asking(run, engine, recipe.recycle, budget, job.sample, batches, note), quiet=job.quiet)
+            ask(Asking(rows, engine, recipe.recycle, budget, batches, note), quiet=job.quiet)
         except ReflectuneError:
-            _keep_what_is_done(run, recipe, how, quiet=job.quiet)
+            _keep_what_is_done(run, kept, how, quiet=job.quiet)
             raise
         finally:
+            run.store.flush()  # after a second Ctrl-C some may be on their way
             _remember_the_endpoint(run, oracle)
         note()
-        files = save(run, recipe, how)
+        files = save(run, kept, how)
         counts = run.counts(STAGE)
         return Outcome(
             counts=counts,
@@ -93,9 +98,38 @@ def _batches(run: RunDir, recipe: Recipe, oracle: Oracle, pace: Pace, budget: Bu
     if not isinstance(oracle, ApiOracle):
         raise TypeError(f"{oracle.name} is no endpoint")
     outbox = run.outbox(oracle.name)
-    mail = Mail(BatchWire(oracle.settings, oracle.wire), outbox, run.path, pace)
-    per_row = requests_per_row(recipe.recycle, dialogue=False)
-    return BatchOracle(oracle, outbox, mail, budget=budget, per_row=per_row)
+    settings = recipe.recycle
+    return BatchOracle(
+        oracle,
+        Inbox(oracle, outbox, budget),
+        Mail(BatchWire(oracle.settings, oracle.wire), outbox, run.path, pace),
+        budget=budget,
+        per_row=requests_per_row(settings, dialogue=False),
+        at_once=settings.candidates,
+    )
+
+
+def _after_batches(run: RunDir, oracle: Oracle, budget: Budget | None, *, quiet: bool) -> Oracle:
+    """The oracle, which is asked directly after what batches have brought is read, where there were any."""
+    outbox = run.outbox(oracle.name)
+    left = sum(batch.requests for batch in outbox.open())
+    if not isinstance(oracle, ApiOracle) or not (left or outbox.unread):
+        return oracle
+    if left:
+        say(
+            f"{left:,} requests are with the provider in batches and will be paid for. --batch fetches them;"
+            " without it they are asked for directly, once more.",
+            quiet=quiet,
+        )
+    return AfterBatches(oracle, Inbox(oracle, outbox, budget))
+
+
+def _kept(run: RunDir, recipe: Recipe, *, retry: bool) -> Recipe:
+    """The recipe that the run has from now on: the earlier one where failed rows are tried with another oracle."""
+    earlier = recipe_of(run.path) if retry else None
+    if earlier is None or (earlier.oracle, earlier.base_url) == (recipe.oracle, recipe.base_url):
+        return recipe
+    return earlier
 
 
 def _forget(run: RunDir, job: Job) -> None:
@@ -136,13 +170,12 @@ def _say_what_changed(run: RunDir, recipe: Recipe, *, quiet: bool) -> None:
             say(f"Since the last time {name} changed: {before[name]} → {now[name]}", quiet=quiet)
 
 
-def _note(run: RunDir, recipe: Recipe, how: Export) -> None:
+def _note(run: RunDir, recipe: Recipe) -> None:
     """Note in the run what it does from now on."""
     try:
         recipe.save(run.path / "recipe.yaml")
     except OSError as error:
         raise RunError(f"Cannot write {run.path / 'recipe.yaml'}: {error}.", mend="Free some disk space.") from error
-    run.remember("mapping", how.mapping.model_dump_json())
     run.confirm(STAGE)
 
 

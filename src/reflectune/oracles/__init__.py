@@ -28,7 +28,9 @@ class Oracle(Protocol):
     sampling: Sampling
     text_limit: int | None
     dialogue: bool
-    allowance: Allowance | None
+
+    @property
+    def allowance(self) -> Allowance | None: ...  # noqa: D102 - see above
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request.

@@ -11,24 +11,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from math import ceil
+from typing import TypeVar
 
 import orjson
 
-from reflectune.errors import OracleBusy, RequestRefused
 from reflectune.oracles.allowance import Allowance
 from reflectune.oracles.api import ApiOracle
+from reflectune.oracles.batch_inbox import Inbox
 from reflectune.oracles.batch_mail import Mail
 from reflectune.oracles.batch_wire import ENDPOINT
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.pacing import Stopped
 from reflectune.records import Reply, Request
-from reflectune.runs.outbox import OpenBatch, Outbox, Posted
+from reflectune.runs.outbox import OpenBatch
 
 __all__ = ["BatchOracle", "Deferred"]
 
-_MOST_TRIES = 5
-"""Batches that may come back without an answer to a request before its row fails."""
 _WORTH_A_WAVE = 0.25
 """Of the money that there was at the start. Replies cost less than was held for them, and what is left over pays for a
 next, smaller wave; but a wave may take a day, so the last ones are left to a higher budget."""
@@ -49,18 +48,26 @@ class BatchOracle:
 
     Args:
         api: The endpoint.
-        outbox: What remembers requests and batches.
+        inbox: What batches have brought.
         mail: What sends them.
         budget: What may be spent; by default there is no limit.
         per_row: How many requests a row takes in all: a row is begun only where the money may do for all of them.
+        at_once: How many of these it asks for at the same time.
 
     Attributes:
         per_row: As above.
         short: Whether the last wave left requests out because the money for them may be lacking.
     """
 
-    def __init__(
-        self, api: ApiOracle, outbox: Outbox, mail: Mail, *, budget: Budget | None = None, per_row: int = 1
+    def __init__(  # noqa: PLR0913 - what it is made of
+        self,
+        api: ApiOracle,
+        inbox: Inbox,
+        mail: Mail,
+        *,
+        budget: Budget | None = None,
+        per_row: int = 1,
+        at_once: int = 1,
     ) -> None:
         self.name = api.name
         self.concurrency = api.concurrency
@@ -69,24 +76,23 @@ class BatchOracle:
         self.dialogue = api.dialogue
         self.allowance: Allowance | None = None
         self.short = False
+        self.per_row = per_row
         self._api = api
-        self._outbox = outbox
+        self._inbox = inbox
         self._mail = mail
         self._budget = budget
-        self.per_row = per_row
+        self._at_once = at_once
         self._finding_out = asyncio.Lock()
         self._begun = self._given = self._noted = 0
         self._held_in_wave = self._worth_a_wave = 0.0
-        mail.release = self._release
-        outbox.tidy()
+        mail.release = inbox.release
         if budget is not None:
-            budget.hold(outbox.held, surely=True)
             self._worth_a_wave = _WORTH_A_WAVE * budget.left
 
     @property
     def open(self) -> list[OpenBatch]:
         """The batches that are with the provider."""
-        return self._outbox.open()
+        return self._mail.open
 
     async def complete(self, request: Request) -> Reply:
         """The reply that a batch brought for a request.
@@ -97,14 +103,12 @@ class BatchOracle:
             OracleError: It cannot be used at all.
         """
         key = request.key(self.name)
-        posted = self._outbox.get(key)
-        if posted is not None:
-            if posted.outcome is None:
-                raise Deferred
-            reply = await self._read(key, posted, orjson.loads(posted.outcome), request)
-            if reply is not None:
-                return reply
-        elif not self._api.knows(request):
+        posted = self._inbox.posted(key)
+        if (posted is not None and posted.outcome is None) or self._mail.holds(key):
+            raise Deferred
+        if posted is not None and (reply := await self._inbox.read(key, posted, request)) is not None:
+            return reply
+        if not self._api.knows(request):
             async with self._finding_out:
                 if not self._api.knows(request):
                     return await self._ask_directly(request)
@@ -155,13 +159,12 @@ class BatchOracle:
             OracleError: The provider cannot be used, or did not take a batch.
         """
         beginning = not self._begun
-        if beginning and self.short and self._held_in_wave < self._worth_a_wave:
+        if beginning and self.short and self._held_in_wave * self.per_row < self._worth_a_wave:
             return False
         if self.short or not beginning:
-            self._begun = self._noted if beginning else self._given - landed
+            self._begun = ceil(self._noted / self._at_once) if beginning else self._given - landed
         try:
             await self._mail.send()
-            self._outbox.tidy()
             sent = bool(self.open)
             await self._mail.settle()
         except Stopped:
@@ -173,38 +176,13 @@ class BatchOracle:
         self._mail.close()
         await self._api.aclose()
 
-    async def _read(self, key: str, posted: Posted, outcome: dict[str, Any], request: Request) -> Reply | None:
-        """The reply that came back; `None` where the request is to be asked again."""
-        self._release(posted.held)
-        try:
-            reply = await self._reply(outcome, request)
-        except OracleBusy as busy:
-            if posted.tries + 1 < _MOST_TRIES:
-                self._outbox.unhold(key)
-                return None
-            self._outbox.forget(key)
-            raise RequestRefused(busy.what, reason=busy.reason, mend=busy.mend) from None
-        except RequestRefused:
-            self._outbox.forget(key)
-            raise
-        return reply.model_copy(update={"batch": True})
-
-    async def _reply(self, outcome: dict[str, Any], request: Request) -> Reply:
-        response = outcome.get("response")
-        if isinstance(response, dict) and isinstance(status := response.get("status_code"), int):
-            return await self._api.read(request, status, response.get("body"))
-        error = outcome.get("error")
-        code, message = (error.get("code"), error.get("message")) if isinstance(error, dict) else (error, None)
-        reason = "expired" if "expired" in str(code) else "server-error"
-        raise OracleBusy(f"A batch came back without an answer: {code}: {message}", reason=reason)
-
     async def _ask_directly(self, request: Request) -> Reply:
         most = self._budget.most(request, batch=False) if self._budget else 0.0
         self._hold(most)
         try:
             return await self._api.complete(request)
         finally:
-            self._release(most)
+            self._inbox.release(most)
 
     async def _note_down(self, key: str, request: Request, *, tries: int) -> None:
         if self._mail.full:
@@ -225,7 +203,3 @@ class BatchOracle:
         if self._budget is not None and (self._budget.left < amount + and_more or not self._budget.hold(amount)):
             self.short = True
             raise Deferred
-
-    def _release(self, amount: float) -> None:
-        if self._budget is not None:
-            self._budget.release(amount)

@@ -10,7 +10,8 @@ import asyncio
 import tempfile
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
@@ -78,6 +79,15 @@ class Mail:
         self._reached = False
 
     @property
+    def open(self) -> list[OpenBatch]:
+        """The batches that are with the provider."""
+        return self._outbox.open()
+
+    def holds(self, key: str) -> bool:
+        """Whether a request is written into the next batch already."""
+        return self._letter is not None and key in self._letter.notes
+
+    @property
     def full(self) -> bool:
         """Whether nothing more can be sent before what is with the provider has come back.
 
@@ -101,12 +111,13 @@ class Mail:
             if self._letter is None:
                 self._letter = _Letter.begun(self._folder)
             self._letter.add(line)
-            self._outbox.note(key, self._letter.mark, tries=tries, held=held)
+            self._letter.notes[key] = (tries, held)
 
     async def send(self) -> None:
         """Send what was written since the last batch."""
         async with self._writing:
             await self._send()
+        self._outbox.tidy()
 
     async def recover(self) -> None:
         """Find out which batches were made that were about to be when an earlier process ended."""
@@ -141,7 +152,7 @@ class Mail:
     def close(self) -> None:
         """Let go of what was not sent; the next process notes it down again."""
         if self._letter is not None:
-            self._letter.file.close()
+            self._letter.close()
 
     def _fits(self, letter: _Letter, line: bytes) -> bool:
         most = min(self._limits.requests, self._outbox.most_requests or self._limits.requests)
@@ -151,17 +162,36 @@ class Mail:
         letter, self._letter = self._letter, None
         if letter is None:
             return
-        with letter.file:
-            self.tell(f"sending a batch of {letter.count:,} requests, {letter.size / 1e6:,.1f} MB")
+        self.tell(f"sending a batch of {letter.count:,} requests, {letter.size / 1e6:,.1f} MB")
+        try:
             letter.finish()
             file_id = await self._patiently(partial(self._wire.upload, letter.file, f"reflectune-{letter.mark}.jsonl"))
-        self._outbox.about_to_send(letter.mark)
-        try:
-            batch = await self._patiently(_once(self._wire, file_id, letter.mark))
-        except OracleError:
-            self.release(self._outbox.withdraw(letter.mark))
-            raise
+        finally:
+            letter.close()
+        self._outbox.about_to_send(letter.mark, letter.notes)
+        batch = await self._made(file_id, letter.mark)
         self._outbox.sent(letter.mark, batch.id)
+
+    async def _made(self, file_id: str, mark: str) -> Batch:
+        """Make a batch, once: a call whose reply was lost may have made it."""
+        unsure = False
+
+        async def make() -> Batch:
+            nonlocal unsure
+            if unsure and (made := await self._wire.find(mark)):
+                return made
+            try:
+                return await self._wire.create(file_id, mark)
+            except OracleBusy:
+                unsure = True
+                raise
+
+        try:
+            return await self._patiently(make)
+        except OracleError:
+            if not unsure:  # else the next process finds out
+                self.release(self._outbox.withdraw(mark))
+            raise
 
     async def _collect(self, sent: OpenBatch, batch: Batch, *, queued: bool) -> None:
         """Take in what a batch came to.
@@ -227,19 +257,6 @@ class Mail:
             raise Stopped
 
 
-def _once(wire: BatchWire, file_id: str, mark: str) -> Callable[[], Awaitable[Batch]]:
-    """Makes a batch when it is called, and when called again only where the call before did not make it."""
-    asked = False
-
-    async def make() -> Batch:
-        nonlocal asked
-        made = await wire.find(mark) if asked else None
-        asked = True
-        return made or await wire.create(file_id, mark)
-
-    return make
-
-
 @dataclass(slots=True)
 class _Letter:
     """A batch's file while it is written. It has no name and is gone with the process.
@@ -247,14 +264,20 @@ class _Letter:
     Attributes:
         mark: Our name for the batch.
         file: The file.
-        count: How many requests it holds.
-        size: How many bytes.
+        size: How many bytes it holds.
+        notes: The requests in it by their keys: how many batches have come back without an answer to it, and the most
+            US dollars that it may cost.
     """
 
     mark: str
     file: BinaryIO
-    count: int = 0
     size: int = 0
+    notes: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many requests it holds."""
+        return len(self.notes)
 
     @classmethod
     def begun(cls, folder: Path) -> _Letter:
@@ -268,7 +291,6 @@ class _Letter:
             self.file.write(line)
         except OSError as error:
             raise _unwritten(error) from error
-        self.count += 1
         self.size += len(line)
 
     def finish(self) -> None:
@@ -276,6 +298,10 @@ class _Letter:
             self.file.flush()
         except OSError as error:
             raise _unwritten(error) from error
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written was told before
+            self.file.close()
 
 
 def _unwritten(error: OSError) -> RunError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ _WINDOW = "24h"
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 _MARK = "reflectune"
 _GONE = 404
+_LOOKS_FOR_A_FILE = 5
 _SUCCESS = range(200, 300)
 _PAGES = 20
 """Of a hundred batches each, the newest first: the one that is looked for was made a moment ago."""
@@ -85,6 +87,7 @@ class BatchWire:
     def __init__(self, settings: ApiSettings, wire: Wire) -> None:
         self._settings = settings
         self._wire = wire
+        self._missing: Counter[str] = Counter()
 
     async def upload(self, file: BinaryIO, name: str) -> str:
         """Send a file of requests.
@@ -130,15 +133,18 @@ class BatchWire:
 
     async def outcomes(self, file_id: str) -> AsyncIterator[tuple[str, bytes]]:
         """What a file says of each request: its `custom_id`, and the whole line. None where the file is gone."""
+        path = f"/files/{file_id}/content"
         try:
-            async for line in self._wire.lines(self._settings.under(f"/files/{file_id}/content")):
+            async for line in self._wire.lines(self._settings.under(path)):
                 if line.strip():
                     yield self._outcome(line)
         except HttpRefusal as refusal:
-            if refusal.status == _GONE:
-                _log.warning("The provider has no file %s any more: what it held is asked again.", file_id)
-                return
-            raise self._error(refusal.status, refusal.headers, refusal.raw, f"/files/{file_id}/content") from None
+            if refusal.status != _GONE:
+                raise self._error(refusal.status, refusal.headers, refusal.raw, path) from None
+            self._missing[file_id] += 1  # it may only not be there yet
+            if self._missing[file_id] < _LOOKS_FOR_A_FILE:
+                raise self._wire.busy("bad-reply", "is not there", url=self._settings.under(path)) from None
+            _log.warning("The provider has no file %s any more: what it held is asked again.", file_id)
 
     def _outcome(self, line: bytes) -> tuple[str, bytes]:
         try:
@@ -163,7 +169,12 @@ class BatchWire:
         complaint = read_complaint(status, raw)
         url = self._settings.under(path)
         if meaning_of(complaint) == "address":
-            mend = "Leave out --batch: this endpoint offers no batches, or does not know this one any more."
+            whole = path.partition("?")[0] in {"/files", "/batches"}
+            mend = (
+                "Leave out --batch: this endpoint offers no batches."
+                if whole
+                else "Use the key that the batch was made with, or leave out --batch to ask directly."
+            )
             return OracleError(self._settings.scrub(f"{url} answered {status}: {complaint.message}"), mend=mend)
         error = error_of(complaint, self._settings, retry_after(headers), url=url)
         return OracleError(error.what, mend=error.mend) if isinstance(error, RequestRefused) else error

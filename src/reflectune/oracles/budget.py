@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import orjson
+
+from reflectune.errors import OracleError
 from reflectune.oracles.prices import Price
-from reflectune.records import Reply, Request
+from reflectune.records import Reply, Request, Schema
 
 __all__ = ["Budget", "BudgetReached"]
 
 _BYTES_PER_TOKEN = 3.0
 """Of UTF-8, at least: English has about four to a token, and a Chinese character, which is three, seldom more than one
 token. So a request is taken to be rather longer than it is."""
+
+
+_MORE_TOKENS = 32
+"""A reply of JSON may have so many more than it was asked to: those that a value is wrapped in."""
 
 
 class BudgetReached(Exception):  # noqa: N818 - not a fault
@@ -44,6 +52,7 @@ class Budget:
         self._holders = 0
         self._reserved = 0.0
         self._held = 0.0
+        self._schemas: dict[str, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
 
     @asynccontextmanager
@@ -57,7 +66,7 @@ class Budget:
             yield
             return
         most = self.most(request)
-        while self.spent + self._reserved + most > self.limit:
+        while self.spent + self._reserved + self._held + most > self.limit:
             if not self._holders:
                 raise BudgetReached
             turn = asyncio.get_running_loop().create_future()
@@ -95,6 +104,10 @@ class Budget:
         """Hold so much less."""
         self._held = max(0.0, self._held - amount)
 
+    def refund(self, reply: Reply) -> None:
+        """Take note that a reply which is about to be paid was counted before."""
+        self.spent -= self._price.of(reply)
+
     def pay(self, reply: Reply) -> None:
         """Take note of a reply that was given."""
         self.spent += self._price.of(reply)
@@ -108,4 +121,26 @@ class Budget:
         """
         batch = self._batch if batch is None else batch
         size = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
-        return self._price.cost(size / _BYTES_PER_TOKEN, request.sampling.max_tokens, batch=batch)
+        reply = request.sampling.max_tokens
+        if request.schema is not None:
+            size += self._size_of(request.schema)
+            reply += _MORE_TOKENS
+        return self._price.cost(size / _BYTES_PER_TOKEN, reply, batch=batch)
+
+    def _size_of(self, schema: Schema) -> int:
+        """Bytes of a schema, which is sent along, or spelled out in the prompt."""
+        if schema.mark not in self._schemas:
+            self._schemas[schema.mark] = len(orjson.dumps(schema.body))
+        return self._schemas[schema.mark]
+
+    def check_counted(self, reply: Reply) -> None:
+        """Refuse to go on where the oracle does not say what its replies take: a limit could not be kept to.
+
+        Raises:
+            OracleError: It does not say.
+        """
+        if self.limit < math.inf and self._price.output and not (reply.prompt_tokens or reply.completion_tokens):
+            raise OracleError(
+                "The endpoint does not say how many tokens its replies take, so --budget cannot be kept to.",
+                mend="Leave out --budget, or ask an endpoint that reports `usage`.",
+            )

@@ -231,12 +231,15 @@ class Engine:
         assert self.budget is not None
         try:
             async with self.budget.room_for(request):
-                return await self._ask_once(turn, key, request, read)
+                outcome = await self._ask_once(turn, key, request, read)
         except BudgetReached:
             if not self.stopping:
                 self.out_of_budget = True
                 self.stop()
             raise Stopped from None
+        if outcome.reply is not None:
+            self.budget.check_counted(outcome.reply)
+        return outcome
 
     async def _ask_once(
         self, turn: Turn, key: str, request: Request, read: Callable[[Reply], T]

@@ -132,9 +132,6 @@ class Pace:
         Args:
             key: The request's identity.
             request: What is asked, where tokens are to be counted.
-
-        Raises:
-            Stopped: `stop` was called.
         """
         return Turn(self, key, request)
 
@@ -178,7 +175,11 @@ class Pace:
         return self._rates.describe() if now - self._pressed_at < _LATELY else ""
 
     async def enter(self, turn: Turn) -> None:
-        """Wait until a slot is free and the pace allows a request."""
+        """Wait until a slot is free and the pace allows a request.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
         if self._stopped:
             raise Stopped
         loop = asyncio.get_running_loop()

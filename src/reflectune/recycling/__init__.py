@@ -15,7 +15,7 @@ from typing import Protocol
 from reflectune.ask import Manner
 from reflectune.language import prompt_language
 from reflectune.oracles import Oracle
-from reflectune.oracles.engine import Engine, Rejected
+from reflectune.oracles.engine import Engine, Rejected, Stopped
 from reflectune.prompts import Language, Prompts
 from reflectune.recipe import RecycleSettings
 from reflectune.records import (
@@ -161,9 +161,9 @@ class _Method:
         )
         settled = await asyncio.gather(*asked, return_exceptions=True)  # all of them: what is in flight is paid for
         outcomes = [outcome for outcome in settled if not isinstance(outcome, BaseException)]
-        for problem in settled:
-            if isinstance(problem, BaseException):
-                raise problem
+        problems = [problem for problem in settled if isinstance(problem, BaseException)]
+        if problems:  # one that stops the run before one that only puts the row off
+            raise next((problem for problem in problems if not isinstance(problem, Stopped)), problems[0])
         rewrites = [outcome for outcome in outcomes if isinstance(outcome, Rewrite)]
         if len(rewrites) < 2:  # noqa: PLR2004 - there is a choice from two on
             return rewrites[0] if rewrites else outcomes[0]

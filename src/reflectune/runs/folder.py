@@ -16,7 +16,7 @@ from reflectune.formats import to_json
 from reflectune.records import Example, Failure, Message, Recycled
 from reflectune.runs.entries import Counts, IncomingRow, Maker, Marked, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
-from reflectune.runs.outbox import Outbox
+from reflectune.runs.outbox import READ, UNREAD, Outbox
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
@@ -66,12 +66,13 @@ class RunDir:
         if self._lock is not None:
             os.close(self._lock)
 
-    def ingest(self, rows: Iterable[IncomingRow], signature: str | None = None) -> int:
+    def ingest(self, rows: Iterable[IncomingRow], signature: str | None = None, mapping: str = "") -> int:
         """Take in the rows of the input, in place of those of an earlier time. All of them or, on an error, none.
 
         Args:
             rows: The rows.
             signature: What tells this input from another, so that a later process need not read it again.
+            mapping: How they were read, which is remembered with them.
 
         Returns:
             How many rows there are.
@@ -86,6 +87,7 @@ class RunDir:
             if not self.size:
                 raise InputError("The input holds no row.", mend="Check the file, --limit and --shard.")
             self._database.execute("INSERT OR REPLACE INTO meta VALUES ('input', ?)", (signature or "",))
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('mapping', ?)", (mapping,))
         return self.size
 
     @property
@@ -116,15 +118,17 @@ class RunDir:
             )
         self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
 
-    def pending(self, stage: str, *, sample: int | None = None) -> Iterator[Example]:
+    def pending(self, stage: str, *, sample: int | None = None, again: bool = False) -> Iterator[Example]:
         """The examples that a stage has not done, in input order, a page at a time.
 
         Args:
             stage: The stage.
             sample: Take only those among this many rows, which are spread over the data and always the same.
+            again: Take only those that failed before and were forgotten with `forget`.
         """
         made, marks = self._made(stage)
         within = f" AND {_SAMPLED}" if sample else ""
+        within += " AND id IN (SELECT id FROM again)" if again else ""
         query = (
             "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL AND NOT EXISTS"  # noqa: S608
             f" (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND {made}){within}"
@@ -215,7 +219,7 @@ class RunDir:
         """Let a stage do rows again: those that failed, or all of them.
 
         Replies are kept for the record. The rejected ones are no longer used, nor, where all rows are forgotten, the
-        others.
+        others, nor what is with a provider.
 
         Args:
             stage: The stage.
@@ -228,10 +232,20 @@ class RunDir:
         self.changing()
         with self._database:
             which = " AND failed IS NOT NULL" if failures_only else ""
+            self._database.execute("DELETE FROM again WHERE id IN (SELECT id FROM results WHERE stage = ?)", (stage,))
             if reasons:
                 which += f" AND failed IN ({', '.join('?' * len(reasons))})"
+            if failures_only:
+                self._database.execute(
+                    f"INSERT OR IGNORE INTO again SELECT id FROM results WHERE stage = ?{which}",  # noqa: S608
+                    (stage, *reasons),
+                )
             done = f"DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows){which}"  # noqa: S608
             count = self._database.execute(done, (stage, *reasons)).rowcount
+            self._database.execute(READ)
+            if not failures_only:
+                self._database.execute("DELETE FROM posted")
+                self._database.execute("DELETE FROM batches")
             retired = " AND rejected IS NOT NULL" if failures_only else ""
             self._database.execute(f"UPDATE replies SET retired = 1 WHERE retired = 0{retired}")  # noqa: S608
         return count
@@ -267,10 +281,11 @@ class RunDir:
         return dict(self._database.execute("SELECT gate, count(*) FROM marks GROUP BY gate ORDER BY gate").fetchall())
 
     def spent(self) -> list[Spent]:
-        """What all the replies of this run took, by oracle."""
+        """What all the replies of this run took, by oracle, those of batches that nobody read among them."""
         groups = self._database.execute(
-            "SELECT oracle, batch, count(*), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens)"
-            " FROM replies GROUP BY oracle, batch ORDER BY oracle, batch"
+            "SELECT oracle, batch, sum(requests), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens) FROM"  # noqa: S608
+            " (SELECT oracle, batch, 1 AS requests, prompt_tokens, cached_tokens, completion_tokens FROM replies"
+            f" UNION ALL {UNREAD}) GROUP BY oracle, batch ORDER BY oracle, batch"
         )
         return [Spent(oracle, bool(batch), *counts) for oracle, batch, *counts in groups]
 

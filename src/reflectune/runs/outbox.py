@@ -1,18 +1,32 @@
 """What a run has given a provider's batches to answer, and what came back: kept in its database until it is read.
 
-A request is first noted down for a batch. It counts only when the batch is about to be made: what was noted down for
-one that never got so far is noted down again by the next process. An outcome stays until its reply is among the run's.
+A batch and its requests are written down when it is about to be made. An outcome stays until its reply is among the
+run's.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = ["OpenBatch", "Outbox", "Posted"]
 
-_SMALLER = "most requests in a batch"
+_SMALLER = "most requests in a batch for "
+
+READ = "DELETE FROM posted WHERE outcome IS NOT NULL AND key IN (SELECT key FROM replies WHERE retired = 0)"
+"""Forgets the outcomes that are among the run's replies."""
+UNREAD = """
+SELECT oracle, 1 AS batch, count(*) AS requests,
+    sum(coalesce(json_extract(usage, '$.prompt_tokens'), 0)) AS prompt_tokens,
+    sum(coalesce(json_extract(usage, '$.prompt_tokens_details.cached_tokens'), 0)) AS cached_tokens,
+    sum(coalesce(json_extract(usage, '$.completion_tokens'), 0)) AS completion_tokens
+FROM (SELECT oracle, json_extract(CAST(outcome AS TEXT), '$.response.body.usage') AS usage
+    FROM posted JOIN batches ON batch = mark
+    WHERE outcome IS NOT NULL AND key NOT IN (SELECT key FROM replies WHERE retired = 0))
+WHERE usage IS NOT NULL GROUP BY oracle
+"""
+"""What the outcomes took that are not among the run's replies: they were paid for all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +72,14 @@ class Outbox:
         self._oracle = oracle
 
     def tidy(self) -> None:
-        """Forget what was never sent, and the outcomes whose replies the run has."""
+        """Forget the outcomes whose replies the run has."""
         with self._database:
-            self._database.execute("DELETE FROM posted WHERE batch NOT IN (SELECT mark FROM batches)")
-            self._database.execute("DELETE FROM posted WHERE outcome IS NOT NULL AND key IN (SELECT key FROM replies)")
+            self._database.execute(READ)
 
     def get(self, key: str) -> Posted | None:
         """What is known of a request; `None` where it was given to no batch."""
         found = self._database.execute("SELECT tries, held, outcome FROM posted WHERE key = ?", (key,)).fetchone()
         return Posted(*found) if found else None
-
-    def note(self, key: str, mark: str, *, tries: int, held: float) -> None:
-        """Note a request down for a batch that is to be made. It is durable once `about_to_send` returns."""
-        self._database.execute("INSERT OR REPLACE INTO posted VALUES (?, ?, ?, ?, NULL)", (key, mark, tries, held))
 
     def unhold(self, key: str) -> None:
         """Note that a request costs nothing: what came back is no answer."""
@@ -82,9 +91,18 @@ class Outbox:
         with self._database:
             self._database.execute("DELETE FROM posted WHERE key = ?", (key,))
 
-    def about_to_send(self, mark: str) -> None:
-        """Note that a batch is about to be made of what was noted down for it."""
+    def about_to_send(self, mark: str, notes: Mapping[str, tuple[int, float]]) -> None:
+        """Note that a batch is about to be made.
+
+        Args:
+            mark: Our own name for it.
+            notes: Its requests by their keys: `tries` and `held` of `Posted`.
+        """
         with self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO posted VALUES (?, ?, ?, ?, NULL)",
+                ((key, mark, tries, held) for key, (tries, held) in notes.items()),
+            )
             self._database.execute("INSERT INTO batches VALUES (?, ?, NULL, 0)", (mark, self._oracle))
 
     def sent(self, mark: str, name: str) -> None:
@@ -101,37 +119,29 @@ class Outbox:
         )
         return [OpenBatch(*row) for row in found]
 
-    def land(self, outcomes: Iterable[tuple[str, bytes]], mark: str) -> int:
+    def land(self, outcomes: Iterable[tuple[str, bytes]], mark: str) -> None:
         """Keep some outcomes of a batch; what is not of this batch is passed over.
 
         Args:
             outcomes: Keys of requests with the lines that came back for them.
             mark: The batch.
-
-        Returns:
-            How many were kept.
         """
         with self._database:
-            return self._database.executemany(
+            self._database.executemany(
                 "UPDATE posted SET outcome = ? WHERE key = ? AND batch = ? AND outcome IS NULL",
                 ((line, key, mark) for key, line in outcomes),
-            ).rowcount
+            )
 
-    def end(self, mark: str, missing: bytes) -> int:
+    def end(self, mark: str, missing: bytes) -> None:
         """Note that everything of a batch is here.
 
         Args:
             mark: The batch.
             missing: The outcome of requests for which nothing came back.
-
-        Returns:
-            How many these are.
         """
         with self._database:
             self._database.execute("UPDATE batches SET ended = 1 WHERE mark = ?", (mark,))
-            return self._database.execute(
-                "UPDATE posted SET outcome = ? WHERE batch = ? AND outcome IS NULL", (missing, mark)
-            ).rowcount
+            self._database.execute("UPDATE posted SET outcome = ? WHERE batch = ? AND outcome IS NULL", (missing, mark))
 
     def withdraw(self, mark: str) -> float:
         """Forget a batch that was not taken, and the requests in it.
@@ -147,19 +157,33 @@ class Outbox:
             self._database.execute("DELETE FROM batches WHERE mark = ?", (mark,))
         return held
 
+    def hold_nothing_for_outcomes(self) -> None:
+        """Hold no money for what has come back: `RunDir.spent` counts it."""
+        with self._database:
+            self._database.execute("UPDATE posted SET held = 0 WHERE outcome IS NOT NULL")
+
+    @property
+    def unread(self) -> int:
+        """How many outcomes of this oracle are not among the run's replies yet."""
+        count: int = self._database.execute(
+            "SELECT count(*) FROM posted JOIN batches ON batch = mark WHERE oracle = ? AND outcome IS NOT NULL",
+            (self._oracle,),
+        ).fetchone()[0]
+        return count
+
     @property
     def held(self) -> float:
-        """US dollars that may have to be paid for what was sent and is not among the run's replies."""
+        """US dollars that may have to be paid for what is with the provider."""
         total: float = self._database.execute("SELECT coalesce(sum(held), 0) FROM posted").fetchone()[0]
         return total
 
     @property
     def most_requests(self) -> int | None:
         """The most requests that the provider was found to take in a batch; `None` while it took all."""
-        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (_SMALLER,)).fetchone()
+        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (_SMALLER + self._oracle,)).fetchone()
         return int(found[0]) if found else None
 
     @most_requests.setter
     def most_requests(self, count: int) -> None:
         with self._database:
-            self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SMALLER, str(count)))
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SMALLER + self._oracle, str(count)))
