@@ -373,9 +373,9 @@ async def test_a_new_start_forgets_what_is_with_the_provider(loopback: Serve, da
             await asyncio.wait_for(waves(run, *opened(run, server)), 2)
         _, batches = opened(run, server)
         assert batches.open
-        run.forget(STAGE, failures_only=True)
+        run.do_again(STAGE)
         assert batches.open
-        run.forget(STAGE, failures_only=False)
+        run.forget(STAGE)
         assert not batches.open
         await batches.aclose()
 

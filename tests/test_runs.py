@@ -117,7 +117,7 @@ def test_an_input_that_breaks_off_leaves_the_run_as_it_was(tmp_path: Path) -> No
         assert run.counts("recycle").rows == 5
 
 
-def test_failures_can_be_forgotten_and_their_rejected_replies_with_them(tmp_path: Path) -> None:
+def test_failures_are_kept_until_something_new_is_there(tmp_path: Path) -> None:
     request = Request((Message("user", "long " * 100),))
 
     async def work(run: RunDir) -> None:
@@ -130,12 +130,14 @@ def test_failures_can_be_forgotten_and_their_rejected_replies_with_them(tmp_path
     with opened(tmp_path) as run:
         run.ingest(rows(2))
         asyncio.run(work(run))
-        assert run.forget("recycle", failures_only=True) == 1
+        assert run.do_again("recycle") == 1
         assert run.store.reply("good") == Reply(text="fine", prompt_tokens=3)
         assert run.store.reply("bad") is None
-        assert [example.id for example in run.pending("recycle")] == ["1"]
+        assert [example.id for example in run.pending("recycle", which="again")] == ["1"]
+        assert not list(run.pending("recycle"))
+        assert (run.counts("recycle").failed, len(list(run.failures("recycle")))) == (1, 1)
         assert run.spent() == [Spent("oracle", False, 2, 3, 0, 2)]
-        run.forget("recycle", failures_only=False)
+        run.forget("recycle")
         assert run.store.reply("good") is None
         assert run.counts("recycle").pending == 2
 
@@ -251,8 +253,10 @@ def test_rows_that_another_oracle_made_stay_good_beside_ours(tmp_path: Path) -> 
         await keep(run, examples[1], "copy")
 
     async def second(run: RunDir) -> None:
-        (example,) = run.pending("recycle")
+        (example,) = run.pending("recycle", which="again")
+        assert run.store.result("recycle", example.id, f"ours:{example.content_hash()}") is None
         await keep(run, example, mark="other:")
+        assert not list(run.pending("recycle", which="both"))
 
     with opened(tmp_path) as run:
         run.ingest(rows(2))
@@ -263,8 +267,8 @@ def test_rows_that_another_oracle_made_stay_good_beside_ours(tmp_path: Path) -> 
         assert run.counts("recycle").pending == 2  # nobody asked for the old ones to stay
     with RunDir(tmp_path) as run:
         run.made_by("recycle", another, beside=True)
-        assert run.forget("recycle", failures_only=True, reasons=("echo",)) == 0
-        assert run.forget("recycle", failures_only=True, reasons=("echo", "copy")) == 1
+        assert run.do_again("recycle", reasons=("echo",)) == 0
+        assert run.do_again("recycle", reasons=("echo", "copy")) == 1
         asyncio.run(second(run))
         run.confirm("recycle")
     with RunDir(tmp_path) as run:
@@ -321,7 +325,10 @@ def test_marks_are_kept_until_the_results_change(tmp_path: Path) -> None:
         assert run.marked() == {"drift": 2, "length": 1}
         assert [row.gates for row in run.rows("recycle")] == [(), ("drift", "length"), ("drift",)]
         assert run.dropped == ("drift",)
-        run.forget("recycle", failures_only=True)
+        asyncio.run(keep(run, list(run.pending("recycle"))[1]))
+        assert run.marked() == {"drift": 1}
+        assert not run.is_marked("1", "drift")
+        run.forget("recycle")
         assert run.marked() == {}
 
 

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from reflectune.errors import SettingsError
 from reflectune.records import Reflection, Sampling
 
+_PLAIN = {"shard": "a shard is written i/n, with i from 1 to n, as 2/8"}
+"""What is wrong with a value, where the rule that refuses it would say it less plainly."""
+
 
 class Settings(BaseModel):
     """The base of all settings: frozen, and an unknown key is an error."""
@@ -201,7 +204,9 @@ def _explained(error: ValidationError, source: str) -> SettingsError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return SettingsError(f"{source}: {path} does not fit: {first['msg']}.", mend="See the command's --help.")
+        why = _PLAIN.get(path) or first["msg"].removeprefix("Value error, ")
+        given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
+        return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
     known = RecycleSettings.model_fields if path.startswith("recycle.") else Recipe.model_fields
     name = str(first["loc"][-1])
     near = difflib.get_close_matches(name, known, 1)

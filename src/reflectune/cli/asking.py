@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from reflectune import language
 from reflectune.cli.money import dollars
@@ -21,6 +22,8 @@ from reflectune.records import Example, Recycled
 from reflectune.recycling import STAGE, recycle
 from reflectune.runs import Counts, RunDir
 
+_TICK = 1.0
+_FEW_REQUESTS = 20
 _MANY_ROWS = 500
 """So many rows hold some text that only the language model can tell, and should not wait for it then."""
 
@@ -31,23 +34,23 @@ class Rows:
 
     Attributes:
         run: Whose rows.
-        sample: How many to do, spread over the data; by default all that are pending.
-        again: Whether to do only those that failed before.
+        sample: How many to do, spread over the data; by default all.
+        which: Those that are not done, those that failed and are to be done again, or both.
     """
 
     run: RunDir
     sample: int | None = None
-    again: bool = False
+    which: Literal["new", "again", "both"] = "new"
 
     def pending(self) -> Iterator[Example]:
-        """Those that are not done."""
-        return self.run.pending(STAGE, sample=self.sample, again=self.again)
+        """Those that are left."""
+        return self.run.pending(STAGE, sample=self.sample, which=self.which)
 
     def count(self, counts: Counts) -> int:
-        """How many rows will be done when these are."""
-        if self.sample is None and not self.again:
-            return counts.rows
-        return counts.rows - counts.pending + sum(1 for _ in self.pending())
+        """How many are left."""
+        if self.sample is None and self.which == "new":
+            return counts.pending
+        return sum(1 for _ in self.pending())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Asking:
         engine: Asks the oracle.
         settings: How rows are recycled.
         budget: What keeps count of the money; `None` where the price is unknown.
+        per_row: How many requests a row takes.
         batches: The engine's oracle, where it is asked through a provider's batches.
         begun: Is called once it is known that the oracle answers: when the first row lands, or a batch is on its way.
     """
@@ -67,6 +71,7 @@ class Asking:
     engine: Engine
     settings: RecycleSettings
     budget: Budget | None
+    per_row: int
     batches: BatchOracle | None
     begun: Callable[[], None]
 
@@ -91,13 +96,18 @@ async def _ask(asking: Asking, *, quiet: bool) -> None:
     if counts.pending >= _MANY_ROWS:
         language.prepare()
     try:
-        rows = asking.rows.count(counts)
-        with Meter(rows, counts.rows - counts.pending, quiet=quiet) as meter:
-            progress = _Progress(asking, counts, rows, meter)
-            if asking.batches is not None:
-                await _in_waves(asking, asking.batches, progress)
-            else:
-                await _wave(asking, asking.rows.pending(), progress)
+        left = asking.rows.count(counts)
+        before = counts.rows - counts.pending if asking.rows.which == "new" else 0
+        with Meter(before + left, before, quiet=quiet) as meter:
+            progress = _Progress(asking, counts, before, left, meter)
+            ticking = asyncio.create_task(progress.tick())
+            try:
+                if asking.batches is not None:
+                    await _in_waves(asking, asking.batches, progress)
+                else:
+                    await _wave(asking, asking.rows.pending(), progress)
+            finally:
+                ticking.cancel()
     finally:
         await engine.oracle.aclose()
 
@@ -135,33 +145,42 @@ class _Progress:
     Args:
         asking: What is asked for.
         counts: How far they had come before.
-        rows: How many there are to do in all.
+        before: How many were done before.
+        left: How many are to be done.
         meter: Where it is shown.
     """
 
-    def __init__(self, asking: Asking, counts: Counts, rows: int, meter: Meter) -> None:
+    def __init__(self, asking: Asking, counts: Counts, before: int, left: int, meter: Meter) -> None:
         self._asking = asking
         self._meter = meter
-        self._rows = rows
-        self._began_with = self._finished = counts.rows - counts.pending
-        self._reasons = dict(counts.reasons)
+        self._before = before
+        self._left = left
+        self._landed = 0
+        self._reasons = dict(counts.reasons) if before else {}
         self._spent = asking.budget.spent if asking.budget else 0.0
+        self._note = ""
         self._begun = False
 
     def landed(self, recycled: Recycled) -> None:
         """Take note of a row that ended, well or not."""
         self._begin()
-        self._finished += 1
+        self._landed += 1
         if reason := recycled.failure and recycled.failure.reason:
             self._reasons[reason] = self._reasons.get(reason, 0) + 1
-        engine = self._asking.engine
-        self._show("stopping" if engine.stopping else engine.pace.state(time.monotonic()))
+        self._show()
 
     def waits(self, note: str) -> None:
         """Take note of what is to be said of batches."""
         if self._asking.batches is not None and self._asking.batches.open:
             self._begin()
-        self._show(note)
+        self._note = note
+        self._show()
+
+    async def tick(self) -> None:
+        """Show how it goes also while nothing lands."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self._show()
 
     def _begin(self) -> None:
         if not self._begun:
@@ -169,15 +188,17 @@ class _Progress:
             self._asking.rows.run.changing()
             self._asking.begun()
 
-    def _show(self, note: str) -> None:
-        usage = self._asking.engine.usage
+    def _show(self) -> None:
+        engine = self._asking.engine
+        note = "stopping" if engine.stopping else engine.pace.state(time.monotonic()) or self._note
         reading = Reading(
-            finished=self._finished,
-            tokens=usage.completion_tokens,
+            finished=self._before + self._landed,
+            tokens=engine.usage.completion_tokens,
             reasons=self._reasons,
-            retried=usage.retried,
+            retried=engine.usage.retried,
             money=self._money(),
             note=note,
+            idle=engine.pace.down,
         )
         self._meter.show(reading)
 
@@ -188,18 +209,13 @@ class _Progress:
             return "cost unknown"
         if not budget.spent:
             return ""
-        part = self._part_done()
-        if not part:
+        # By requests: rows end some time after they are begun, in batches all in the last wave.
+        expected = self._left * self._asking.per_row
+        asked = self._asking.engine.usage.requests
+        if asked < max(1, min(_FEW_REQUESTS, expected)):
             return dollars(budget.spent)
-        whole = self._spent + (budget.spent - self._spent) / part
-        return f"{dollars(budget.spent)} of about {dollars(max(whole, budget.spent))}"
-
-    def _part_done(self) -> float:
-        """How much of what is to be paid for is done: by requests where rows end all at once, in the last wave."""
-        rows = self._rows - self._began_with
-        if (batches := self._asking.batches) is not None:
-            return self._asking.engine.usage.requests / (rows * batches.per_row)
-        return (self._finished - self._began_with) / rows
+        each = (budget.spent - self._spent) / asked
+        return f"{dollars(budget.spent)} of about {dollars(budget.spent + each * max(expected - asked, 0))}"
 
 
 def _stop_on_signals(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -103,8 +104,8 @@ def estimate(recipe: Recipe) -> Estimate:
     return found
 
 
-def show_estimate(recipe: Recipe, *, as_json: bool) -> None:
-    """Print an estimate."""
+def show_estimate(recipe: Recipe, run: Path, *, as_json: bool) -> None:
+    """Print an estimate; where the run is there already, that it counts what is done once more."""
     found = estimate(recipe)
     if as_json:
         typer.echo(orjson.dumps(found.plain()).decode())
@@ -122,6 +123,8 @@ def show_estimate(recipe: Recipe, *, as_json: bool) -> None:
         share = recipe.budget / found.cost.likely
         enough = "may not be enough" if share > 1 else f"is enough for about {share:.0%} of it"
         err.print(f"The budget of {dollars(recipe.budget)} {enough}.")
+    if (run / "state.sqlite").is_file():
+        err.print(f"This is for all rows; what {run} has done of them is not asked again.")
     if found.requests and (found.cost is None or found.cost.high):
         err.print("How long the replies are is guessed. `--sample 20` asks for 20 rows, keeps them, and measures.")
 

@@ -42,12 +42,24 @@ def save(run: RunDir, recipe: Recipe, how: Export) -> Files:
         RunError: A file of the run cannot be written.
         SettingsError: The output cannot be written.
     """
-    totals = totals_of(run, recipe)
-    _write(run.path / "run.json", orjson.dumps(totals, option=orjson.OPT_INDENT_2) + b"\n")
+    _keep_marks_that_hold(run)
     changes = _changes_written_before(run, how, recipe.output) or _export(run, how, recipe.output)
+    totals = totals_of(run, recipe) | {"written": changes.written}
+    _write(run.path / "run.json", orjson.dumps(totals, option=orjson.OPT_INDENT_2) + b"\n")
     card = Card(recipe, totals, changes, how.drop)
     _write(run.path / "README.md", card.text().encode())
     return Files(recipe.output or run.path / "recycled.jsonl", changes)
+
+
+def _keep_marks_that_hold(run: RunDir) -> None:
+    """Take out of `gates.jsonl` what was said of rows that were made anew since."""
+    path = run.path / "gates.jsonl"
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if (mark := orjson.loads(line)) and run.is_marked(mark["id"], mark["gate"])]
+    if len(kept) < len(lines):
+        _write(path, b"".join(kept))
 
 
 def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:

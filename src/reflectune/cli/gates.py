@@ -73,6 +73,7 @@ def command(
 
     from reflectune.cli.findings import Findings, show_findings
     from reflectune.cli.runs import drop_marked
+    from reflectune.cli.screen import say
     from reflectune.gates import GateSettings
     from reflectune.runs import RunDir
 
@@ -92,6 +93,12 @@ def command(
         _mark(folder, wanted, findings, quiet=quiet)
         drop_marked(folder, folder.dropped if wanted.drop is None else wanted.drop)
         findings.count(folder)
+        if (
+            "contamination" in folder.dropped
+            and "contamination" not in wanted.gates
+            and not findings.marked["contamination"]
+        ):
+            say("Nothing was looked for: name evaluation sets with --against.", quiet=quiet)
         if not quiet:
             show_findings(folder, findings, looked_for=wanted.gates)
     if json:

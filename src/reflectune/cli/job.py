@@ -48,6 +48,7 @@ class Outcome:
         counts: How many rows ended how.
         usage: What the oracle was asked for in this process.
         cost: US dollars that this process spent; `None` where the price is unknown.
+        spent: US dollars that the run has spent in all; `None` where a price is unknown.
         seconds: How long it took.
         data: The file that the data is in.
         stopped: What stopped it before its end: `interrupt` or `budget`; nothing where it came to its end.
@@ -58,6 +59,7 @@ class Outcome:
     counts: Counts
     usage: Usage
     cost: float | None
+    spent: float | None
     seconds: float
     data: Path
     stopped: str = ""
@@ -100,9 +102,14 @@ def check_places(job: Job) -> None:
         if output.resolve() == data or job.run.resolve() in output.resolve().parents:
             raise SettingsError(f"{output} would overwrite what is there.", mend="Name another file with --output.")
     before = None if job.fresh else recipe_of(job.run)
-    if before is not None and Path(before.data).resolve() != data:
+    if before is None:
+        return
+    other = f"other data: {before.data}" if Path(before.data).resolve() != data else ""
+    if not other and before.shard != job.recipe.shard:
+        other = f"shard {before.shard}" if before.shard else "all shards"
+    if other:
         raise SettingsError(
-            f"The run {job.run} holds other data: {before.data}.",
+            f"The run {job.run} holds {other}.",
             mend="Name another folder with --run, or start this one over with --fresh.",
         )
 

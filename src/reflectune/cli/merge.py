@@ -31,6 +31,7 @@ def merge_runs(parts: Sequence[Path], whole: Path, *, quiet: bool) -> None:
         how = export_of(run, to=recipe.to, fill=recipe.fill == "original", provenance=recipe.provenance)
         files = save(run, recipe, how)
         counts, makers = run.counts(STAGE), run.makers(STAGE)
+        looked = bool(run.marked() or run.dropped)
     say(
         f"{counts.rows:,} rows: {counts.done:,} rewritten, {counts.failed:,} failed, {counts.pending:,} pending",
         quiet=quiet,
@@ -45,6 +46,8 @@ def merge_runs(parts: Sequence[Path], whole: Path, *, quiet: bool) -> None:
             f"Shards that are missing: {', '.join(missing)}. `reflectune runs resume {whole}` does them here.",
             quiet=quiet,
         )
+    if looked:
+        say(f"Duplicates across shards are not looked for yet: `reflectune gates {whole}` does.", quiet=quiet)
     say(f"data      {files.data}", quiet=quiet)
 
 
@@ -54,7 +57,9 @@ def _missing_shards(recipes: Sequence[Recipe]) -> list[str]:
     counts = {count for _, count in shards}
     if len(counts) > 1 or len(shards) not in {0, len(recipes)}:
         raise RunError(
-            "These runs divide their data into different numbers of shards.",
+            "These runs are not shards of the same data: "
+            + ", ".join(recipe.shard or "the whole" for recipe in recipes)
+            + ".",
             mend="Merge runs that were made with the same n in --shard i/n.",
         )
     there = {index for index, _ in shards}

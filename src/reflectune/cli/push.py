@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from reflectune.cli.screen import err
-from reflectune.errors import RunError
+from reflectune.errors import RunError, SettingsError
 from reflectune.formats.optional import load_optional
 
 FILES = ("README.md", "recycled.jsonl", "failures.jsonl", "run.json", "recipe.yaml", "gates.jsonl")
@@ -19,9 +20,12 @@ def push_run(run: Path, repository: str, *, private: bool, dry_run: bool) -> Non
     Raises:
         MissingExtraError: The extra `hf` is not installed.
         RunError: The run has no data yet, or the hub refuses it.
+        SettingsError: The name is none of the hub's.
     """
     if not (run / "recycled.jsonl").is_file():
         raise RunError(f"The run {run} has written no data yet.", mend="Start it with `reflectune recycle`.")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise SettingsError(f"{repository!r} is no name on the hub.", mend="Write OWNER/NAME.")
     files = [name for name in FILES if (run / name).is_file()]
     for name in files:
         err.print(f"{(run / name).stat().st_size:>13,} bytes  {name}")

@@ -111,7 +111,7 @@ def command(
 
     reflectune recycle data.json --oracle gpt-4o-mini --batch --budget 5    overnight, at half the price
 
-    reflectune recycle data.json --shard 2/8 --run runs/data-2    one of eight machines
+    reflectune recycle data.json --shard 2/8                      one of eight machines, in runs/data-2-of-8
     """
     import logging
 
@@ -153,22 +153,23 @@ def command(
         "recycle": stage,
     }
     recipe = Recipe.made_of(overridden(values, set_ or ()), source="The command")
-    folder = run or Path("runs") / name_of(data)
+    folder = run or Path("runs") / name_of(data, shard)
     if reason and not retry_failed:
         raise SettingsError("--reason says which failed rows are tried again.", mend="Add --retry-failed.")
     if dry_run and sample is None:
         from reflectune.cli.estimate import show_estimate
 
-        show_estimate(recipe, as_json=json)
+        show_estimate(recipe, folder, as_json=json)
         return
     job = Job(recipe, folder, quiet, retry=retry_failed, reasons=tuple(reason or ()), fresh=fresh, sample=sample)
     carry_out(job, as_json=json)
 
 
-def name_of(data: str) -> str:
-    """The default name of a run: the data's, without folders and suffixes."""
+def name_of(data: str, shard: str | None = None) -> str:
+    """The default name of a run: the data's, without folders and suffixes, and the shard's."""
     name = Path(data.replace(":", "-")).name.removesuffix(".gz")
-    return name.removesuffix(Path(name).suffix) or "data"
+    name = name.removesuffix(Path(name).suffix) or "data"
+    return name if shard is None else f"{name}-{shard.replace('/', '-of-')}"
 
 
 def carry_out(job: Job, *, as_json: bool) -> None:

@@ -26,11 +26,19 @@ def list_runs(
     json: AsJson = False,
 ) -> None:
     """List the runs in a folder, with what each has come to."""
+    import sqlite3
+
     import orjson
 
     from reflectune.cli.screen import err
+    from reflectune.errors import RunError
 
-    runs = [_totals(path.parent) for path in sorted(folder.glob("*/state.sqlite"))]
+    runs = []
+    for path in sorted(folder.glob("*/state.sqlite")):
+        try:
+            runs.append(_totals(path.parent))
+        except (RunError, sqlite3.Error) as error:
+            err.print(f"{path.parent} cannot be read: {str(error).partition(chr(10))[0]}")
     if json:
         typer.echo(orjson.dumps(runs).decode())
         return
@@ -39,7 +47,7 @@ def list_runs(
     for run in runs:
         typer.echo(
             f"{run['run']}  {run['rows']:,} rows: {run['done']:,} rewritten, {run['failed']:,} failed, "
-            f"{run['pending']:,} pending  {run.get('oracle', '')}"
+            f"{run['pending']:,} pending"
         )
 
 
@@ -60,6 +68,7 @@ def show(
     """
     import orjson
 
+    from reflectune.cli.screen import err
     from reflectune.recycling import STAGE
     from reflectune.runs import RunDir
 
@@ -67,6 +76,8 @@ def show(
         if row is not None:
             _show_row(_row_of(folder, row), as_json=json)
         elif failed:
+            if not folder.counts(STAGE).failed:
+                err.print("No row failed.")
             for failure in folder.failures(STAGE):
                 line = f"{failure.id}  {failure.stage}  {failure.reason}  {failure.detail}"
                 typer.echo(failure.model_dump_json() if json else line)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from reflectune.errors import ReflectuneError
@@ -36,6 +37,7 @@ class Reading:
         retried: Tries that the oracle was too busy to answer.
         money: What was spent and what it will come to; empty where it costs nothing.
         note: What else there is to say, such as that the oracle is overloaded.
+        idle: Whether nothing goes on, so that a speed would say nothing.
     """
 
     finished: int
@@ -44,19 +46,23 @@ class Reading:
     retried: int = 0
     money: str = ""
     note: str = ""
+    idle: bool = False
 
     def rates(self, seconds: float, began_with: int) -> str:
         """Rows and tokens a second, the money, failures by reason, and the note, in one line."""
         seconds = max(seconds, 1e-6)
-        parts = [f"{(self.finished - began_with) / seconds:.1f} rows/s", f"{self.tokens / seconds:,.0f} tokens/s"]
+        parts = []
+        if self.note:
+            parts.append(self.note)
+        if not self.idle:
+            speeds = f"{(self.finished - began_with) / seconds:.1f} rows/s", f"{self.tokens / seconds:,.0f} tokens/s"
+            parts += speeds
         if self.money:
             parts.append(self.money)
         if self.retried:
             parts.append(f"{self.retried:,} tried again")
         if self.reasons:
             parts.append("failed: " + ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())))
-        if self.note:
-            parts.append(self.note)
         return " · ".join(parts)
 
 
@@ -78,13 +84,13 @@ class Meter:
         self._bar: Progress | None = None
         if err.is_terminal and not quiet:
             self._bar = Progress(
-                TextColumn("recycling"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[rates]}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[rates]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
                 console=err,
                 transient=True,
+                expand=True,
             )
             self._task = self._bar.add_task("", total=total, completed=finished, rates="")
 
@@ -113,7 +119,7 @@ class Meter:
 
     def _left(self, reading: Reading, now: float) -> str:
         done = reading.finished - self._began_with
-        if not done:
+        if not done or reading.idle:
             return ""
         seconds = (self._total - reading.finished) * (now - self._began) / done
         return f" · about {_clock(seconds)} left"

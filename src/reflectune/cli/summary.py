@@ -92,9 +92,9 @@ def _show_next(job: Job, outcome: Outcome) -> None:
     err.print(f"data      {outcome.data}")
     err.print(f"failures  {job.run / 'failures.jsonl'}")
     if outcome.stopped == "budget":
-        what = "batch that is worth a day" if job.recipe.batch else "request"
-        spent = Text(f"The budget of {dollars(job.recipe.budget or 0)} does not pay for another {what}.", "yellow")
-        err.print(spent)
+        what = "batch that is worth a day" if job.recipe.batch else "request as long as it may get"
+        of = f"{dollars(outcome.spent or 0)} of the budget of {dollars(job.recipe.budget or 0)} are spent"
+        err.print(Text(f"{of}: what is left does not surely pay for another {what}.", "yellow"))
         err.print(Text(f"Go on with: {command_of(job)} --budget AMOUNT, with a higher amount", style="yellow"))
     elif outcome.stopped or outcome.counts.pending:
         err.print(Text(f"{'Stopped. ' if outcome.stopped else ''}Go on with: {command_of(job)}", style="yellow"))

@@ -23,7 +23,7 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of, open_oracle
 from reflectune.oracles.pacing import Pace
 from reflectune.recipe import Recipe
-from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_per_row
+from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_per_row, way_name
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.runs.export import Export
 
@@ -55,7 +55,8 @@ def work(job: Job) -> Outcome:
         budget = budget_of(run, recipe, oracle.name, batch=batch)
         spent = budget.spent if budget else 0.0
         pace = _pace(recipe, oracle, batch=batch)
-        batches = _batches(run, recipe, oracle, pace, budget) if batch else None
+        per_row = requests_per_row(recipe.recycle, dialogue=way_name(oracle, recipe.recycle) == "dialogue")
+        batches = _batches(run, recipe, oracle, pace, budget, per_row) if batch else None
         asked = batches or _after_batches(run, oracle, budget, quiet=job.quiet)
         engine = Engine(asked, run.store, pace, budget=budget)
         how = Export(mapping, recipe.to, recipe.fill == "original", recipe.provenance, run.dropped)
@@ -63,9 +64,9 @@ def work(job: Job) -> Outcome:
         def note() -> None:
             _note(run, kept)
 
-        rows = Rows(run, sample=job.sample, again=kept is not recipe)
+        rows = Rows(run, job.sample, "new" if not job.retry else "both" if kept is recipe else "again")
         try:
-            ask(Asking(rows, engine, recipe.recycle, budget, batches, note), quiet=job.quiet)
+            ask(Asking(rows, engine, recipe.recycle, budget, per_row, batches, note), quiet=job.quiet)
         except ReflectuneError:
             _keep_what_is_done(run, kept, how, quiet=job.quiet)
             raise
@@ -74,11 +75,17 @@ def work(job: Job) -> Outcome:
             _remember_the_endpoint(run, oracle)
         note()
         files = save(run, kept, how)
+        if engine.usage.requests and (run.dropped or run.marked()):
+            say(
+                f"Rows that are new have not been through the quality gates: `reflectune gates {job.run}`",
+                quiet=job.quiet,
+            )
         counts = run.counts(STAGE)
         return Outcome(
             counts=counts,
             usage=engine.usage,
             cost=budget.spent - spent if budget else None,
+            spent=budget.spent if budget else None,
             seconds=time.monotonic() - started,
             data=files.data,
             stopped=_stopped(engine, counts),
@@ -93,19 +100,20 @@ def _pace(recipe: Recipe, oracle: Oracle, *, batch: bool) -> Pace:
     return Pace(ceiling) if batch else Pace(ceiling, rpm=recipe.rpm, tpm=recipe.tpm)
 
 
-def _batches(run: RunDir, recipe: Recipe, oracle: Oracle, pace: Pace, budget: Budget | None) -> BatchOracle:
+def _batches(
+    run: RunDir, recipe: Recipe, oracle: Oracle, pace: Pace, budget: Budget | None, per_row: int
+) -> BatchOracle:
     """The oracle, asked through its provider's batches."""
     if not isinstance(oracle, ApiOracle):
         raise TypeError(f"{oracle.name} is no endpoint")
     outbox = run.outbox(oracle.name)
-    settings = recipe.recycle
     return BatchOracle(
         oracle,
         Inbox(oracle, outbox, budget),
         Mail(BatchWire(oracle.settings, oracle.wire), outbox, run.path, pace),
         budget=budget,
-        per_row=requests_per_row(settings, dialogue=False),
-        at_once=settings.candidates,
+        per_row=per_row,
+        at_once=recipe.recycle.candidates,
     )
 
 
@@ -133,9 +141,15 @@ def _kept(run: RunDir, recipe: Recipe, *, retry: bool) -> Recipe:
 
 
 def _forget(run: RunDir, job: Job) -> None:
-    if job.retry or job.fresh:
-        again = run.forget(STAGE, failures_only=not job.fresh, reasons=job.reasons)
-        say(f"{again:,} rows are done again.", quiet=job.quiet)
+    if job.fresh:
+        say(f"{run.forget(STAGE):,} rows are done again.", quiet=job.quiet)
+    elif job.retry:
+        there = run.counts(STAGE).reasons
+        for reason in job.reasons:
+            if reason not in there:
+                told = ", ".join(f"{name} ({count:,})" for name, count in there.items()) or "none"
+                say(f"No row failed for {reason}. The reasons here: {told}.", quiet=job.quiet)
+        say(f"Failed rows that are done again: {run.do_again(STAGE, job.reasons):,}", quiet=job.quiet)
 
 
 def _stopped(engine: Engine, counts: Counts) -> str:

@@ -55,7 +55,6 @@ class BatchOracle:
         at_once: How many of these it asks for at the same time.
 
     Attributes:
-        per_row: As above.
         short: Whether the last wave left requests out because the money for them may be lacking.
     """
 
@@ -76,7 +75,7 @@ class BatchOracle:
         self.dialogue = api.dialogue
         self.allowance: Allowance | None = None
         self.short = False
-        self.per_row = per_row
+        self._per_row = per_row
         self._api = api
         self._inbox = inbox
         self._mail = mail
@@ -159,7 +158,7 @@ class BatchOracle:
             OracleError: The provider cannot be used, or did not take a batch.
         """
         beginning = not self._begun
-        if beginning and self.short and self._held_in_wave * self.per_row < self._worth_a_wave:
+        if beginning and self.short and self._held_in_wave * self._per_row < self._worth_a_wave:
             return False
         if self.short or not beginning:
             self._begun = ceil(self._noted / self._at_once) if beginning else self._given - landed
@@ -188,7 +187,7 @@ class BatchOracle:
         if self._mail.full:
             raise Deferred
         held = self._budget.most(request) if self._budget else 0.0
-        self._hold(held, and_more=0.0 if self._begun else (self.per_row - 1) * (self._held_in_wave + held))
+        self._hold(held, and_more=0.0 if self._begun else (self._per_row - 1) * (self._held_in_wave + held))
         self._noted += 1
         self._held_in_wave += held
         asked = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._api.body(request)}

@@ -54,6 +54,7 @@ _MENDS: dict[Meaning, str] = {
     "model": "Name a model that the endpoint offers in place of {model!r} (--oracle).",
     "address": "Check the address (--base-url): most endpoints want it to end in /v1.",
 }
+_NO_KEY = "No key was sent: the variable {key_env} is not set. Set it, or name another one with --key-env."
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,8 @@ def error_of(complaint: Complaint, settings: ApiSettings, wait: float | None = N
         return OracleBusy(what, reason=meaning, retry_after=wait)
     if meaning in {"context-overflow", "content-filter", "bad-request"}:
         return RequestRefused(what, reason=meaning, mend=_MENDS.get(meaning, ""))
-    return OracleError(what, mend=_MENDS[meaning].format(model=settings.model, key_env=settings.key_env))
+    mend = _NO_KEY if meaning == "key" and settings.key is None else _MENDS[meaning]
+    return OracleError(what, mend=mend.format(model=settings.model, key_env=settings.key_env))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

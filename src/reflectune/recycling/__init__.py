@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
 from reflectune.ask import Manner
 from reflectune.language import prompt_language
@@ -33,7 +33,7 @@ from reflectune.records import (
 from reflectune.recycling.dialogue import Dialogue
 from reflectune.recycling.structured import Structured
 
-__all__ = ["STAGE", "fingerprint", "prompts_hash", "recycle", "requests_per_row", "waves_per_row"]
+__all__ = ["STAGE", "fingerprint", "prompts_hash", "recycle", "requests_per_row", "waves_per_row", "way_name"]
 
 STAGE = "recycle"
 
@@ -88,7 +88,7 @@ def fingerprint(oracle: Oracle, settings: RecycleSettings) -> str:
 
 def prompts_hash(oracle: Oracle, settings: RecycleSettings) -> str:
     """A hash of the wording of every prompt that rows are recycled with."""
-    return Prompts(settings.prompts).hash(f"{_way_name(oracle, settings)}_", "reasons")
+    return Prompts(settings.prompts).hash(f"{way_name(oracle, settings)}_", "reasons")
 
 
 def requests_per_row(settings: RecycleSettings, *, dialogue: bool) -> int:
@@ -174,7 +174,8 @@ class _Method:
         return rewrites[ballot.choice].model_copy(update={"ballot": ballot})
 
 
-def _way_name(oracle: Oracle, settings: RecycleSettings) -> str:
+def way_name(oracle: Oracle, settings: RecycleSettings) -> Literal["structured", "dialogue"]:
+    """The way in which an oracle is asked."""
     return settings.ask or ("dialogue" if oracle.dialogue else "structured")
 
 
@@ -182,7 +183,7 @@ def _make_way(engine: Engine, settings: RecycleSettings) -> Way:
     prompts = Prompts(settings.prompts)
     sampling = settings.sampling(engine.oracle.sampling)
     manner = Manner(engine, sampling, settings.retries)
-    if _way_name(engine.oracle, settings) == "dialogue":
+    if way_name(engine.oracle, settings) == "dialogue":
         return Dialogue(manner, prompts)
     return Structured(manner, prompts)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import orjson
 
@@ -41,6 +42,7 @@ class RunDir:
 
     def __init__(self, path: Path, *, create: bool = True, look: bool = False) -> None:
         self.path = path
+        self._made_here = not path.exists()
         self._lock: int | None = None
         if (look or not create) and not (path / "state.sqlite").is_file():
             raise RunError(f"There is no run in {path}.", mend="List the runs with `reflectune runs list`.")
@@ -60,9 +62,12 @@ class RunDir:
         self.close()
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Give the folder back; one that was made for nothing, without a row in it, is removed."""
         self.store.flush()
+        for_nothing = self._made_here and not self.size
         self._database.close()
+        if for_nothing:
+            shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
 
@@ -118,26 +123,30 @@ class RunDir:
             )
         self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
 
-    def pending(self, stage: str, *, sample: int | None = None, again: bool = False) -> Iterator[Example]:
-        """The examples that a stage has not done, in input order, a page at a time.
+    def pending(
+        self, stage: str, *, sample: int | None = None, which: Literal["new", "again", "both"] = "new"
+    ) -> Iterator[Example]:
+        """The examples that a stage has to do, in input order, a page at a time.
 
         Args:
             stage: The stage.
             sample: Take only those among this many rows, which are spread over the data and always the same.
-            again: Take only those that failed before and were forgotten with `forget`.
+            which: Those that it has not done, those that `do_again` named, or both.
         """
         made, marks = self._made(stage)
+        new = f"NOT EXISTS (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND {made})"  # noqa: S608
+        again = "id IN (SELECT id FROM again)"
+        wanted = {"new": new, "again": again, "both": f"({new} OR {again})"}[which]
+        parameters = () if which == "again" else (stage, *marks)
         within = f" AND {_SAMPLED}" if sample else ""
-        within += " AND id IN (SELECT id FROM again)" if again else ""
         query = (
-            "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL AND NOT EXISTS"  # noqa: S608
-            f" (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND {made}){within}"
-            " ORDER BY position LIMIT ?"
+            "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL"  # noqa: S608
+            f" AND {wanted}{within} ORDER BY position LIMIT ?"
         )
         position = -1
         while True:
             few = (sample,) if sample else ()
-            page = self._database.execute(query, (position, stage, *marks, *few, _PAGE)).fetchall()
+            page = self._database.execute(query, (position, *parameters, *few, _PAGE)).fetchall()
             if not page:
                 return
             for position, name, example in page:  # noqa: B007 - the last one is where the next page starts
@@ -215,47 +224,56 @@ class RunDir:
             oracle["failed" if failed else "rewritten"] += count
         return found
 
-    def forget(self, stage: str, *, failures_only: bool, reasons: Collection[str] = ()) -> int:
-        """Let a stage do rows again: those that failed, or all of them.
+    def do_again(self, stage: str, reasons: Collection[str] = ()) -> int:
+        """Name the rows that failed as those to be done again; their failures stay until something new is there.
 
-        Replies are kept for the record. The rejected ones are no longer used, nor, where all rows are forgotten, the
-        others, nor what is with a provider.
+        The replies that were rejected are kept for the record, and no longer used.
 
         Args:
             stage: The stage.
-            failures_only: Whether only rows that failed are done again.
             reasons: Only those that failed for one of these reasons; by default for any.
+
+        Returns:
+            How many rows these are.
+        """
+        only = f" AND failed IN ({', '.join('?' * len(reasons))})" if reasons else ""
+        with self._database:
+            self._database.execute(READ)
+            self._database.execute("DELETE FROM again")
+            count = self._database.execute(
+                "INSERT INTO again SELECT id FROM results WHERE stage = ? AND failed IS NOT NULL"  # noqa: S608
+                f" AND id IN (SELECT id FROM rows){only}",
+                (stage, *reasons),
+            ).rowcount
+            if count:
+                self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0 AND rejected IS NOT NULL")
+        return count
+
+    def forget(self, stage: str) -> int:
+        """Let a stage do all rows again.
+
+        Replies are kept for the record, and no longer used; what is with a provider is forgotten.
+
+        Args:
+            stage: The stage.
 
         Returns:
             How many rows will be done again.
         """
         self.changing()
         with self._database:
-            which = " AND failed IS NOT NULL" if failures_only else ""
-            self._database.execute("DELETE FROM again WHERE id IN (SELECT id FROM results WHERE stage = ?)", (stage,))
-            if reasons:
-                which += f" AND failed IN ({', '.join('?' * len(reasons))})"
-            if failures_only:
-                self._database.execute(
-                    f"INSERT OR IGNORE INTO again SELECT id FROM results WHERE stage = ?{which}",  # noqa: S608
-                    (stage, *reasons),
-                )
-            done = f"DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows){which}"  # noqa: S608
-            count = self._database.execute(done, (stage, *reasons)).rowcount
-            self._database.execute(READ)
-            if not failures_only:
-                self._database.execute("DELETE FROM posted")
-                self._database.execute("DELETE FROM batches")
-            retired = " AND rejected IS NOT NULL" if failures_only else ""
-            self._database.execute(f"UPDATE replies SET retired = 1 WHERE retired = 0{retired}")  # noqa: S608
+            count = self._database.execute(
+                "DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows)", (stage,)
+            ).rowcount
+            for table in ("again", "marks", "posted", "batches"):
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608
+            self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0")
         return count
 
     def changing(self) -> None:
-        """Note that what was derived from the results, such as exported files and marks, no longer follows them."""
+        """Note that the exported files no longer follow from the results."""
         with self._database:
             self._database.execute("DELETE FROM meta WHERE name = 'exported'")
-            self._database.execute("DELETE FROM marks")
-        (self.path / "gates.jsonl").unlink(missing_ok=True)
 
     def keep_marks(self, marks: Iterable[Marked]) -> None:
         """Keep what quality gates say of rows, in place of what they said before."""
@@ -278,7 +296,13 @@ class RunDir:
 
     def marked(self) -> dict[str, int]:
         """How many rows each quality gate marked."""
-        return dict(self._database.execute("SELECT gate, count(*) FROM marks GROUP BY gate ORDER BY gate").fetchall())
+        query = "SELECT gate, count(*) FROM marks WHERE id IN (SELECT id FROM rows) GROUP BY gate ORDER BY gate"
+        return dict(self._database.execute(query).fetchall())
+
+    def is_marked(self, row: str, gate: str) -> bool:
+        """Whether a quality gate marked a row, and it has not been made anew since."""
+        query = "SELECT 1 FROM marks WHERE id = ? AND gate = ?"
+        return self._database.execute(query, (row, gate)).fetchone() is not None
 
     def spent(self) -> list[Spent]:
         """What all the replies of this run took, by oracle, those of batches that nobody read among them."""

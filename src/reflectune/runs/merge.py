@@ -19,6 +19,8 @@ _COPY = """
 BEGIN;
 INSERT INTO main.rows SELECT * FROM part.rows;
 INSERT INTO main.results SELECT * FROM part.results WHERE id IN (SELECT id FROM part.rows);
+INSERT OR IGNORE INTO main.marks SELECT * FROM part.marks;
+INSERT OR IGNORE INTO main.again SELECT * FROM part.again;
 INSERT OR IGNORE INTO main.makers SELECT * FROM part.makers;
 INSERT OR IGNORE INTO main.batches SELECT * FROM part.batches;
 INSERT OR IGNORE INTO main.posted SELECT * FROM part.posted;
@@ -47,6 +49,8 @@ def merge(parts: Sequence[Path], whole: Path) -> None:
         RunError: The new folder is there already, a part is missing or in use, two of them hold the same row, or read
             their columns in different ways.
     """
+    if len({part.resolve() for part in parts}) < len(parts):
+        raise RunError("A run is named twice.", mend="Name each shard's run once.")
     if whole.exists():
         raise RunError(f"There is something at {whole} already.", mend="Name a new folder with --run.")
     building = whole.with_name(f".{whole.name}.part")
@@ -59,6 +63,7 @@ def merge(parts: Sequence[Path], whole: Path) -> None:
             database = stack.enter_context(closing(connect(building / "state.sqlite")))
             for part in parts:
                 _absorb(database, part)
+            _join_marks(parts, building)
         building.replace(whole)
     except OSError as error:
         raise RunError(
@@ -73,13 +78,24 @@ def _absorb(database: sqlite3.Connection, part: Path) -> None:
     database.execute("ATTACH ? AS part", (str(part / "state.sqlite"),))
     _refuse_other_data(database, part)
     database.executescript(_COPY)
-    accepted = database.execute("SELECT name, value FROM part.meta WHERE name LIKE ?", (f"{_ACCEPTED}%",)).fetchall()
+    lists = "SELECT name, value FROM part.meta WHERE name LIKE ? OR name = 'dropped'"
+    accepted = database.execute(lists, (f"{_ACCEPTED}%",)).fetchall()
     for name, value in accepted:
         known = database.execute("SELECT value FROM main.meta WHERE name = ?", (name,)).fetchone()
         both = dict.fromkeys([*json.loads(known[0] if known else "[]"), *json.loads(value)])
         with database:
             database.execute("INSERT OR REPLACE INTO main.meta VALUES (?, ?)", (name, json.dumps(list(both))))
     database.execute("DETACH part")
+
+
+def _join_marks(parts: Sequence[Path], building: Path) -> None:
+    """What the quality gates said of each part."""
+    files = [part / "gates.jsonl" for part in parts if (part / "gates.jsonl").is_file()]
+    if files:
+        with (building / "gates.jsonl").open("wb") as joined:
+            for file in files:
+                with file.open("rb") as marks:
+                    shutil.copyfileobj(marks, joined)
 
 
 def _refuse_other_data(database: sqlite3.Connection, part: Path) -> None:

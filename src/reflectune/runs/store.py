@@ -62,6 +62,10 @@ CREATE TABLE IF NOT EXISTS marks (
     body BLOB NOT NULL,
     PRIMARY KEY (id, gate)
 ) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS made_anew AFTER INSERT ON results BEGIN
+    DELETE FROM again WHERE id = NEW.id;
+    DELETE FROM marks WHERE id = NEW.id;
+END;
 CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
     number INTEGER PRIMARY KEY,
@@ -94,7 +98,7 @@ CREATE TABLE IF NOT EXISTS posted (
 );
 CREATE INDEX IF NOT EXISTS posted_in ON posted (batch);
 COMMIT;
-"""
+"""  # noqa: S608 - nothing but our own number is put into it
 
 
 def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
@@ -163,9 +167,11 @@ class SqliteStore:
         await asyncio.shield(self._commit())
 
     def result(self, stage: str, row: str, fingerprint: str) -> bytes | None:
-        """The JSON of a row's result, if it was made under the same fingerprint."""
+        """The JSON of a row's result, if it was made under the same fingerprint and is not to be made again."""
         found = self._database.execute(
-            "SELECT body FROM results WHERE stage = ? AND id = ? AND fingerprint = ?", (stage, row, fingerprint)
+            "SELECT body FROM results WHERE stage = ? AND id = ? AND fingerprint = ?"
+            " AND NOT EXISTS (SELECT 1 FROM again WHERE again.id = results.id)",
+            (stage, row, fingerprint),
         ).fetchone()
         return found[0] if found else None
 
