@@ -14,18 +14,19 @@ __all__ = ["OpenBatch", "Outbox", "Posted"]
 
 _SMALLER = "most requests in a batch for "
 
-READ = "DELETE FROM posted WHERE outcome IS NOT NULL AND key IN (SELECT key FROM replies WHERE retired = 0)"
-"""Forgets the outcomes that are among the run's replies."""
-UNREAD = """
+_READ = "SELECT key FROM replies WHERE retired = 0 AND batch = 1"
+READ = f"DELETE FROM posted WHERE outcome IS NOT NULL AND key IN ({_READ})"  # noqa: S608
+"""Forgets the outcomes that are among the run's replies. One that was asked for directly as well was paid for twice."""
+UNREAD = f"""
 SELECT oracle, 1 AS batch, count(*) AS requests,
     sum(coalesce(json_extract(usage, '$.prompt_tokens'), 0)) AS prompt_tokens,
     sum(coalesce(json_extract(usage, '$.prompt_tokens_details.cached_tokens'), 0)) AS cached_tokens,
     sum(coalesce(json_extract(usage, '$.completion_tokens'), 0)) AS completion_tokens
 FROM (SELECT oracle, json_extract(CAST(outcome AS TEXT), '$.response.body.usage') AS usage
     FROM posted JOIN batches ON batch = mark
-    WHERE outcome IS NOT NULL AND key NOT IN (SELECT key FROM replies WHERE retired = 0))
+    WHERE outcome IS NOT NULL AND key NOT IN ({_READ}))
 WHERE usage IS NOT NULL GROUP BY oracle
-"""
+"""  # noqa: S608
 """What the outcomes took that are not among the run's replies: they were paid for all the same."""
 
 
