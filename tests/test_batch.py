@@ -30,19 +30,15 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.pacing import Pace
 from reflectune.oracles.prices import Price
 from reflectune.recipe import Recipe, RecycleSettings
-from reflectune.records import Recycled, digest
+from reflectune.records import Recycled
 from reflectune.recycling import STAGE, fingerprint, recycle
 from reflectune.runs import Maker, RunDir
+from test_bulk import word
 from test_cli import lines, reflectune
 
 Serve = Callable[..., Loopback]
 
 COUNT = 40
-
-
-def word(number: int, place: int) -> str:
-    """A word of its own for each row and place."""
-    return digest([number, place])[:7].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
 @pytest.fixture

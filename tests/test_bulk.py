@@ -164,6 +164,63 @@ def test_another_oracle_is_asked_for_failed_rows_only(loopback: Serve, data_file
     assert large.stats()["requests"] == summary["requests"] <= 2 * 2
 
 
+def test_a_retry_that_comes_to_nothing_takes_no_failure_away(loopback: Serve, tmp_path: Path) -> None:
+    rows = [{"id": str(n), "instruction": "Read this.", "output": "word " * 40_000} for n in range(3)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    server = loopback("--context", "8000")
+    first = reflectune("recycle", "rows.json", "--oracle", f"m@{server.base_url}", "--json", cwd=tmp_path)
+    assert json.loads(first.stdout)["failures"] == {"context-overflow": 3}
+    failures = (tmp_path / "runs/rows/failures.jsonl").read_bytes()
+    for flags, code in (
+        (["--oracle", "z@http://127.0.0.1:9/v1"], 1),
+        (["--budget", "1"], 2),
+        (["--reason", "copy"], 3),
+    ):
+        done = reflectune("runs", "retry", "runs/rows", *flags, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        shown = json.loads(reflectune("runs", "show", "runs/rows", cwd=tmp_path).stdout)
+        assert (shown["failed"], shown["pending"], shown["reasons"]) == (3, 0, {"context-overflow": 3})
+        assert (tmp_path / "runs/rows/failures.jsonl").read_bytes() == failures
+    assert "context-overflow (3)" in done.stderr
+
+
+def test_rows_that_gates_leave_out_stay_out_when_more_rows_come(
+    loopback: Serve, data_file: Path, tmp_path: Path
+) -> None:
+    command = ("recycle", data_file, "--oracle", f"m@{loopback().base_url}", "--limit")
+    summary_of(*command, "10", cwd=tmp_path)
+    written = lines(tmp_path / "runs/rows/recycled.jsonl")
+    (tmp_path / "exam.json").write_text(json.dumps([{"question": row["output"]} for row in written[:4]]))
+    gates = ("gates", "runs/rows", "--against", "exam.json", "--drop", "contamination", "--gate", "contamination")
+    marked = summary_of(*gates, cwd=tmp_path)["marked"]["contamination"]
+    assert marked >= 4
+    more = reflectune(*command, "12", cwd=tmp_path)
+    assert "have not been through the quality gates" in more.stderr
+    assert len(lines(tmp_path / "runs/rows/recycled.jsonl")) == 12 - marked
+    assert len({mark["id"] for mark in lines(tmp_path / "runs/rows/gates.jsonl")}) == marked
+    assert json.loads((tmp_path / "runs/rows/run.json").read_text())["written"] == 12 - marked
+
+
+def test_each_shard_has_a_folder_of_its_own(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    command = ("recycle", data_file, "--oracle", f"m@{loopback().base_url}")
+    for shard in ("1/2", "2/2"):
+        summary_of(*command, "--shard", shard, cwd=tmp_path)
+    parts = ("runs/rows-1-of-2", "runs/rows-2-of-2")
+    assert reflectune("runs", "merge", *parts, "--run", "runs/all", cwd=tmp_path).returncode == 0
+    assert len(lines(tmp_path / "runs/all/recycled.jsonl")) == COUNT
+    other = reflectune(*command, "--shard", "1/2", "--run", parts[1], cwd=tmp_path)
+    assert (other.returncode, "holds shard 2/2" in other.stderr) == (2, True)
+    twice = reflectune("runs", "merge", parts[0], parts[0], "--run", "runs/twice", cwd=tmp_path)
+    assert (twice.returncode, "named twice" in twice.stderr) == (1, True)
+
+
+def test_a_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("[{")
+    for name in ("nope.json", "broken.json"):
+        assert reflectune("recycle", name, cwd=tmp_path).returncode == 1
+    assert not list((tmp_path / "runs").glob("*"))
+
+
 def test_a_budget_needs_an_endpoint_that_counts(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
     server = loopback("--no-usage")
     command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--prices", "prices.yaml")

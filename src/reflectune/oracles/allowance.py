@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["Allowance", "read_allowance"]
+__all__ = ["Allowance", "header_number", "read_allowance"]
 
 _MINUTE = 60.0
 _LONGEST_PACED = 300.0
@@ -150,8 +150,8 @@ def _named(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, _Quota
     """The limits whose headers name what they count. They are buckets that fill up again little by little."""
     for kind, window, (limit, remaining, reset) in _NAMED:
         most = headers.get(limit)
-        if most is not None and (number := _number(most)):
-            yield kind, _Quota(number, _number(headers.get(remaining)), _seconds(headers.get(reset), now), window)
+        if most is not None and (number := header_number(most)):
+            yield kind, _Quota(number, header_number(headers.get(remaining)), _seconds(headers.get(reset), now), window)
 
 
 def _unnamed(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, _Quota]]:
@@ -172,17 +172,20 @@ def _states(headers: Mapping[str, str], now: float) -> dict[str, _Quota]:
     for limit, remaining, reset in _PLAIN:
         most = headers.get(limit)
         if most is not None:
-            left, until = _number(headers.get(remaining)), _seconds(headers.get(reset), now)
-            return {"": _Quota(_number(most.partition(",")[0].partition(";")[0]), left, until, at_once=True)}
+            left, until = header_number(headers.get(remaining)), _seconds(headers.get(reset), now)
+            return {"": _Quota(header_number(most.partition(",")[0].partition(";")[0]), left, until, at_once=True)}
     value = headers.get("ratelimit")
     if value is None:
         return {}
     items = _items(value)
     if any("=" in name for name, _ in items):  # limit=100, remaining=9, reset=12
         said = {key: number for key, _, number in (name.partition("=") for name, _ in items)}
-        left, until = _number(said.get("remaining")), _seconds(said.get("reset"), now)
-        return {"": _Quota(_number(said.get("limit")), left, until, at_once=True)}
-    return {name: _Quota(None, _number(told.get("r")), _number(told.get("t")), at_once=True) for name, told in items}
+        left, until = header_number(said.get("remaining")), _seconds(said.get("reset"), now)
+        return {"": _Quota(header_number(said.get("limit")), left, until, at_once=True)}
+    return {
+        name: _Quota(None, header_number(told.get("r")), header_number(told.get("t")), at_once=True)
+        for name, told in items
+    }
 
 
 def _policies(headers: Mapping[str, str]) -> list[tuple[str, str, float, float]]:
@@ -192,7 +195,7 @@ def _policies(headers: Mapping[str, str]) -> list[tuple[str, str, float, float]]
         value = headers.get("x-ratelimit-limit") or headers.get("ratelimit-limit") or ""
     policies = []
     for name, told in _items(value) if ";" in value else ():
-        limit, window = _number(told.get("q", name)), _number(told.get("w", told.get("window")))
+        limit, window = header_number(told.get("q", name)), header_number(told.get("w", told.get("window")))
         unit = told.get("qu", "tokens" if "token" in name else "requests")
         if limit and window and unit in {"requests", "tokens"}:
             policies.append((name, unit, limit, window))
@@ -209,7 +212,7 @@ def _items(value: str) -> list[tuple[str, dict[str, str]]]:
     return items
 
 
-def _number(value: str | None) -> float | None:
+def header_number(value: str | None) -> float | None:
     """A header's number, if it is finite and not negative."""
     try:
         number = float(value or "")
@@ -222,7 +225,7 @@ def _seconds(value: str | None, now: float) -> float | None:
     """Seconds until a reset: told as such, as a duration (`6m0s`), or as a moment (since 1970, or a date)."""
     if value is None:
         return None
-    number = _number(value)
+    number = header_number(value)
     if number is not None:
         if number < _EPOCH:
             return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
+from reflectune.oracles.allowance import header_number
 from reflectune.oracles.endpoint import ApiSettings
 
 __all__ = ["Complaint", "Meaning", "error_of", "meaning_of", "read_complaint", "retry_after"]
@@ -174,23 +174,14 @@ def error_of(complaint: Complaint, settings: ApiSettings, wait: float | None = N
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a reply's headers ask us to wait, `None` where they ask nothing that can be read."""
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = header_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("Retry-After", "")
-    seconds = _number(value)
+    seconds = header_number(value)
     if seconds is not None:
         return seconds
     try:
         return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
     except ValueError:
         return None
-
-
-def _number(value: str | None) -> float | None:
-    """A header's number, if it is finite and not negative."""
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
