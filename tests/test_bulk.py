@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -182,6 +186,28 @@ def test_a_retry_that_comes_to_nothing_takes_no_failure_away(loopback: Serve, tm
         assert (shown["failed"], shown["pending"], shown["reasons"]) == (3, 0, {"context-overflow": 3})
         assert (tmp_path / "runs/rows/failures.jsonl").read_bytes() == failures
     assert "context-overflow (3)" in done.stderr
+
+
+def test_a_retry_that_is_interrupted_says_so(loopback: Serve, tmp_path: Path) -> None:
+    rows = [{"id": str(n), "instruction": "Read this.", "output": f"{n} " + "word " * 10_000} for n in range(30)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    small, large = loopback("--context", "2000"), loopback("--latency-ms", "300")
+    reflectune("recycle", "rows.json", "--oracle", f"m@{small.base_url}", cwd=tmp_path)
+    arguments = ["runs", "retry", "runs/rows", "--oracle", f"big@{large.base_url}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reflectune", *arguments, "--json"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while not large.stats()["requests"]:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"Go on with: reflectune runs retry runs/rows --oracle big@{large.base_url}" in told
+    assert json.loads((tmp_path / "runs/rows/run.json").read_text())["failed"] == 30
+    done = reflectune(*arguments, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["rewritten"] == 30
+    stats = large.stats()
+    assert stats["requests"] == stats["distinct"]
 
 
 def test_rows_that_gates_leave_out_stay_out_when_more_rows_come(

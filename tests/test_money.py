@@ -12,9 +12,10 @@ from reflectune.cli.money import Range, budget_of, cost_of, dollars, own_prices,
 from reflectune.errors import SettingsError
 from reflectune.recipe import Recipe
 from reflectune.records import Message, Reply, Request
-from reflectune.runs import RunDir
+from reflectune.runs import Maker, RunDir
 
 ORACLE = "m@http://127.0.0.1:1/v1"
+MAKER = Maker("f:", ORACLE, "p")
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_two_standard_errors_hold_the_truth_nearly_always(tmp_path: Path, recipe
             replies += [Reply(text="", completion_tokens=tokens), Reply(text="", completion_tokens=tokens)]
         with RunDir(tmp_path / str(round_)) as run:
             asyncio.run(keep(run, replies))
-            told = projection(run, recipe, ORACLE, measured=measured, rows=1000)
+            told = projection(run, recipe, MAKER, measured=measured, rows=1000)
         assert told is not None
         assert told.requests == 2000
         hits += told.completion_tokens.low <= 2 * mean * 1000 <= told.completion_tokens.high
@@ -53,17 +54,35 @@ def test_two_standard_errors_hold_the_truth_nearly_always(tmp_path: Path, recipe
 
 def test_a_projection_weighs_every_kind_of_token(tmp_path: Path, recipe: Recipe) -> None:
     with RunDir(tmp_path / "run") as run:
-        assert projection(run, recipe, ORACLE, measured=0, rows=10) is None
+        assert projection(run, recipe, MAKER, measured=0, rows=10) is None
         asyncio.run(keep(run, [Reply(text="", prompt_tokens=1000, cached_tokens=400, completion_tokens=100)] * 4))
-        told = projection(run, recipe, ORACLE, measured=2, rows=10)
+        told = projection(run, recipe, MAKER, measured=2, rows=10)
         assert told is not None
         each = (600 * 1.0 + 400 * 0.5 + 100 * 10.0) / 1e6
         assert told.cost == Range(pytest.approx(20 * each), pytest.approx(20 * each), pytest.approx(20 * each))
-        half = projection(run, recipe.model_copy(update={"batch": True}), ORACLE, measured=2, rows=10)
+        half = projection(run, recipe.model_copy(update={"batch": True}), MAKER, measured=2, rows=10)
         assert half is not None
         assert half.cost is not None
         assert half.cost.likely == pytest.approx(10 * each)
         assert cost_of(run.spent(), own_prices(recipe)) == pytest.approx(4 * each)
+
+
+def test_what_was_asked_under_other_settings_projects_nothing(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "run").mkdir()
+    with RunDir(tmp_path / "run") as run:
+        run.made_by("recycle", MAKER)
+        asyncio.run(keep(run, [Reply(text="", completion_tokens=100)] * 4))
+        run.confirm("recycle")
+    other = Maker("g:", ORACLE, "p")
+    with RunDir(tmp_path / "run") as run:
+        run.made_by("recycle", other)
+        request = Request((Message("user", "q"),))
+        asyncio.run(run.store.keep_reply("new", request, ORACLE, Reply(text="", completion_tokens=7)))
+        run.confirm("recycle")
+        told = projection(run, recipe, other, measured=1, rows=10)
+        assert told is not None
+        assert (told.requests, told.completion_tokens.likely) == (10, 70)
+        assert run.taken(MAKER, (0.0, 0.0, 1.0)).count == 5
 
 
 def test_what_was_spent_before_counts(tmp_path: Path, recipe: Recipe) -> None:

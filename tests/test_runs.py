@@ -306,10 +306,10 @@ def test_the_tokens_of_an_oracle_are_weighed(tmp_path: Path) -> None:
 
     with RunDir(tmp_path) as run:
         asyncio.run(work(run))
-        taken = run.taken("oracle", (1.0, 0.5, 2.0))
+        taken = run.taken(OURS, (1.0, 0.5, 2.0))
         assert (taken.count, taken.total) == (2, (6 + 2 + 2) + (26 + 2 + 2))
         assert taken.variance == pytest.approx(200)
-        assert run.taken("nobody", (1.0, 1.0, 1.0)).variance == 0
+        assert run.taken(Maker("x:", "nobody", ""), (1.0, 1.0, 1.0)).variance == 0
 
 
 def test_marks_are_kept_until_the_results_change(tmp_path: Path) -> None:

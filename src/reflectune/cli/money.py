@@ -11,7 +11,7 @@ from reflectune.errors import SettingsError
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.prices import Price, PriceList, price_of, read_prices
 from reflectune.recipe import Recipe
-from reflectune.runs import RunDir, Spent
+from reflectune.runs import Maker, RunDir, Spent
 
 _TOKENS_SENT = (1.0, 1.0, 0.0)
 _TOKENS_RECEIVED = (0.0, 0.0, 1.0)
@@ -124,29 +124,29 @@ class Projection:
         }
 
 
-def projection(run: RunDir, recipe: Recipe, oracle: str, *, measured: int, rows: int) -> Projection | None:
+def projection(run: RunDir, recipe: Recipe, maker: Maker, *, measured: int, rows: int) -> Projection | None:
     """What more rows will take; `None` where none are done yet that could tell.
 
     Args:
         run: Whose replies tell it.
         recipe: Its settings: prices, and whether it asks through batches.
-        oracle: Who is asked.
+        maker: Who is asked, and how.
         measured: How many rows these replies made.
         rows: How many more there are.
     """
 
     def left(weights: tuple[float, float, float]) -> Range:
-        taken = run.taken(oracle, weights)
+        taken = run.taken(maker, weights)
         # A row's replies are alike, long ones with long ones, so it is the rows that vary, not the replies.
         per_row = taken.count / measured
         spread = 2 * math.sqrt(taken.variance * per_row * per_row / measured)
         mean = taken.total / measured
         return Range(max(mean - spread, 0.0), mean, mean + spread).times(rows)
 
-    replies = run.taken(oracle, _TOKENS_SENT).count
+    replies = run.taken(maker, _TOKENS_SENT).count
     if not measured or not replies:
         return None
-    price = price_of(oracle, own_prices(recipe))
+    price = price_of(maker.oracle, own_prices(recipe))
     return Projection(
         measured=measured,
         rows=rows,

@@ -88,9 +88,9 @@ def work(job: Job) -> Outcome:
             spent=budget.spent if budget else None,
             seconds=time.monotonic() - started,
             data=files.data,
-            stopped=_stopped(engine, counts),
+            stopped=_stopped(engine, left=rows.count(counts)),
             changes=files.changes,
-            projection=_projected(run, recipe, oracle, counts) if job.sample else None,
+            projection=_projected(run, recipe, maker, counts) if job.sample else None,
         )
 
 
@@ -152,16 +152,16 @@ def _forget(run: RunDir, job: Job) -> None:
         say(f"Failed rows that are done again: {run.do_again(STAGE, job.reasons):,}", quiet=job.quiet)
 
 
-def _stopped(engine: Engine, counts: Counts) -> str:
-    if not engine.stopping or not counts.pending:
+def _stopped(engine: Engine, *, left: int) -> str:
+    if not engine.stopping or not left:
         return ""
     return "budget" if engine.out_of_budget else "interrupt"
 
 
-def _projected(run: RunDir, recipe: Recipe, oracle: Oracle, counts: Counts) -> Projection | None:
-    """What the rest will take, going by every row that this oracle has done."""
-    measured = sum(run.written_by(STAGE).get(oracle.name, {}).values())
-    return projection(run, recipe, oracle.name, measured=measured, rows=counts.pending)
+def _projected(run: RunDir, recipe: Recipe, maker: Maker, counts: Counts) -> Projection | None:
+    """What the rest will take, going by every row that was done in this way."""
+    measured = sum(run.written_by(STAGE).get(maker.oracle, {}).values())
+    return projection(run, recipe, maker, measured=measured, rows=counts.pending)
 
 
 def _keep_what_is_done(run: RunDir, recipe: Recipe, how: Export, *, quiet: bool) -> None:

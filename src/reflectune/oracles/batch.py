@@ -140,7 +140,7 @@ class BatchOracle:
         self._given = self._noted = 0
         self._held_in_wave = 0.0
         for row in islice(pending, self._begun or None):
-            if self.short and not self._begun:
+            if (self.short and not self._begun) or self._mail.full:
                 return
             self._given += 1
             yield row

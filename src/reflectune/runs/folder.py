@@ -21,6 +21,7 @@ from reflectune.runs.outbox import READ, UNREAD, Outbox
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
+_BEGAN = "last reply before "
 _SAMPLED = (
     "position IN (SELECT position FROM rows WHERE example IS NOT NULL"
     " ORDER BY (position * 2654435761) % 4294967296 LIMIT ?)"
@@ -52,6 +53,7 @@ class RunDir:
         self.store = SqliteStore(self._database)
         self._accepted: dict[str, tuple[str, ...]] = {}
         self._makers: dict[str, Maker] = {}
+        self._began: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +115,7 @@ class RunDir:
         if maker.fingerprint not in known:
             self._accepted[stage] = (*known, maker.fingerprint) if beside else (maker.fingerprint,)
         self._makers[maker.fingerprint] = maker
+        self._began.setdefault(maker.fingerprint, self._last_reply())
 
     def confirm(self, stage: str) -> None:
         """Note what `made_by` said for later processes."""
@@ -121,7 +124,15 @@ class RunDir:
                 "INSERT OR REPLACE INTO makers VALUES (?, ?, ?, ?)",
                 [(stage, maker.fingerprint, maker.oracle, maker.prompts) for maker in self._makers.values()],
             )
+            self._database.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                [(_BEGAN + fingerprint, str(number)) for fingerprint, number in self._began.items()],
+            )
         self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
+
+    def _last_reply(self) -> int:
+        number: int = self._database.execute("SELECT coalesce(max(number), 0) FROM replies").fetchone()[0]
+        return number
 
     def pending(
         self, stage: str, *, sample: int | None = None, which: Literal["new", "again", "both"] = "new"
@@ -313,18 +324,18 @@ class RunDir:
         )
         return [Spent(oracle, bool(batch), *counts) for oracle, batch, *counts in groups]
 
-    def taken(self, oracle: str, weights: tuple[float, float, float]) -> Taken:
-        """What each reply of an oracle that is still in use took, its tokens weighed and added up.
+    def taken(self, maker: Maker, weights: tuple[float, float, float]) -> Taken:
+        """What each reply took that is in use and came since a maker began, its tokens weighed and added up.
 
         Args:
-            oracle: The oracle's name.
+            maker: Who: replies of its oracle that came before, under other settings, do not count.
             weights: Of a token that was sent, of one that was sent and found in the prefix cache, of one received.
         """
         count, total, squares = self._database.execute(
             "SELECT count(*), coalesce(sum(x), 0), coalesce(sum(x * x), 0) FROM (SELECT ? * (prompt_tokens -"
             " cached_tokens) + ? * cached_tokens + ? * completion_tokens AS x FROM replies WHERE oracle = ?"
-            " AND retired = 0)",
-            (*weights, oracle),
+            " AND number > ? AND retired = 0)",
+            (*weights, maker.oracle, int(self.remembered(_BEGAN + maker.fingerprint) or 0)),
         ).fetchone()
         return Taken(count, total, squares)
 
