@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import orjson
@@ -69,6 +70,7 @@ def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:
     replies = [asdict(part) | {"cost": _rounded(cost_of([part], own))} for part in spent]
     return {
         "reflectune": version("reflectune"),
+        "python": python_version(),
         "data": recipe.data,
         "limit": recipe.limit,
         "shard": recipe.shard,
