@@ -296,6 +296,19 @@ async def test_large_waves_are_split(loopback: Serve, data_file: Path, tmp_path:
     assert len(stats["batches"]) > 4
 
 
+async def test_equal_rows_are_asked_once_also_while_a_batch_leaves(loopback: Serve, tmp_path: Path) -> None:
+    server = loopback("--batch-most", "3")
+    rows = [{"instruction": f"What is {word(n // 2, 1)}?", "output": f"A {word(n // 2, 2)} thing."} for n in range(24)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    with filled(tmp_path / "run", tmp_path / "rows.json") as run:
+        engine, batches = opened(run, server, BatchLimits(requests=3))
+        assert len(await waves(run, engine, batches)) == 24
+        assert batches._budget is not None
+        assert batches._budget.left == pytest.approx(100 - batches._budget.spent)
+    stats = server.stats()
+    assert sum(stats["batch_sizes"]) == stats["batch_distinct"]
+
+
 @pytest.mark.parametrize("made", [True, False])
 async def test_a_batch_that_may_have_been_made_is_looked_for(
     loopback: Serve, data_file: Path, tmp_path: Path, made: bool
@@ -371,8 +384,10 @@ async def test_a_new_start_forgets_what_is_with_the_provider(loopback: Serve, da
         assert batches.open
         run.do_again(STAGE)
         assert batches.open
+        held = run.outbox(batches.name).held
         run.forget(STAGE)
         assert not batches.open
+        assert run.outbox(batches.name).held == held > 0  # it may have to be paid for all the same
         await batches.aclose()
 
 

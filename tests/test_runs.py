@@ -299,10 +299,12 @@ def test_a_sample_is_spread_over_the_data_and_always_the_same(tmp_path: Path) ->
 def test_the_tokens_of_an_oracle_are_weighed(tmp_path: Path) -> None:
     async def work(run: RunDir) -> None:
         request = Request((Message("user", "q"),))
+        run.made_by("recycle", OURS)
         for number, tokens in enumerate((10, 30)):
             reply = Reply(text="a", prompt_tokens=tokens, cached_tokens=4, completion_tokens=1)
             await run.store.keep_reply(str(number), request, "oracle", reply)
-        await run.store.keep_reply("another", request, "another", Reply(text="a", prompt_tokens=999))
+        run.made_by("recycle", Maker("other:", "oracle", "prompts"))
+        await run.store.keep_reply("another", request, "oracle", Reply(text="a", prompt_tokens=999))
 
     with RunDir(tmp_path) as run:
         asyncio.run(work(run))

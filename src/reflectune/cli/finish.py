@@ -112,7 +112,9 @@ def _mark(run: RunDir, how: Export, output: Path | None) -> str:
     """What tells this export from another one: how it is written, and the files that are there."""
     files = [run.path / "recycled.jsonl", run.path / "failures.jsonl", *([output] if output else [])]
     seen = [[str(file), *_seen(file)] for file in files]
-    return digest([how.mapping.model_dump(), how.to, how.fill, how.provenance, how.drop, seen])
+    counts = run.counts(STAGE)
+    made = [counts.done, counts.failed, *(maker.fingerprint for maker in run.makers(STAGE))]
+    return digest([how.mapping.model_dump(), how.to, how.fill, how.provenance, how.drop, made, seen])
 
 
 def _seen(file: Path) -> tuple[int, int]:

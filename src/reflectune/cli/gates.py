@@ -161,7 +161,7 @@ def _mark(folder: RunDir, wanted: _Wanted, findings: Findings, *, quiet: bool) -
         advance("reading the evaluation sets" if wanted.against else "looking", 0, total)
         candidates = _candidates(folder, lambda done: advance("looking", done, total))
         marks = find_marks(candidates, wanted.settings, gates=wanted.gates, against=wanted.against)
-        every = findings.passing(_with_earlier(path, marks, wanted.gates))
+        every = findings.passing(_with_earlier(folder, path, marks, wanted.gates))
         write_rows(path, (mark.model_dump() for mark in every))
     folder.keep_marks(_read(path))
 
@@ -178,9 +178,9 @@ def _candidates(folder: RunDir, advance: Callable[[int], None]) -> Iterator[Cand
             advance(done)
 
 
-def _with_earlier(path: Path, marks: Iterator[Mark], gates: tuple[GateName, ...]) -> Iterator[Mark]:
-    """The new marks, after those on the disk that gates left which are not used this time."""
-    yield from (mark for mark in _read(path) if mark.gate not in gates)
+def _with_earlier(folder: RunDir, path: Path, marks: Iterator[Mark], gates: tuple[GateName, ...]) -> Iterator[Mark]:
+    """The new marks, after those that still hold of gates which are not used this time."""
+    yield from (mark for mark in _read(path) if mark.gate not in gates and folder.is_marked(mark.id, mark.gate))
     yield from marks
 
 

@@ -50,10 +50,17 @@ def _cost(cost: float | None) -> str:
 
 
 def command_of(job: Job) -> str:
-    """The command that takes a job up again."""
-    if job.retry:
-        return f"reflectune runs retry {shlex.quote(str(job.run))} --oracle {shlex.quote(job.recipe.oracle)}"
+    """The command that goes on with a run."""
     return f"reflectune runs resume {shlex.quote(str(job.run))}"
+
+
+def _retry_of(job: Job) -> str:
+    """The command that goes on with trying failed rows again."""
+    recipe = job.recipe
+    words = ["reflectune", "runs", "retry", str(job.run), "--oracle", recipe.oracle]
+    words += ["--base-url", recipe.base_url] if recipe.base_url and "@" not in recipe.oracle else []
+    words += ["--key-env", recipe.key_env] if recipe.key_env != "OPENAI_API_KEY" else []
+    return shlex.join([*words, *(word for reason in job.reasons for word in ("--reason", reason))])
 
 
 def _table(changes: Changes) -> Table:
@@ -91,13 +98,14 @@ def _asked(version: Version) -> str:
 def _show_next(job: Job, outcome: Outcome) -> None:
     err.print(f"data      {outcome.data}")
     err.print(f"failures  {job.run / 'failures.jsonl'}")
+    again = _retry_of(job) if job.retry and outcome.stopped else command_of(job)
     if outcome.stopped == "budget":
         what = "batch that is worth a day" if job.recipe.batch else "request as long as it may get"
         of = f"{dollars(outcome.spent or 0)} of the budget of {dollars(job.recipe.budget or 0)} are spent"
         err.print(Text(f"{of}: what is left does not surely pay for another {what}.", "yellow"))
-        err.print(Text(f"Go on with: {command_of(job)} --budget AMOUNT, with a higher amount", style="yellow"))
+        err.print(Text(f"Go on with: {again} --budget AMOUNT, with a higher amount", style="yellow"))
     elif outcome.stopped or outcome.counts.pending:
-        err.print(Text(f"{'Stopped. ' if outcome.stopped else ''}Go on with: {command_of(job)}", style="yellow"))
+        err.print(Text(f"{'Stopped. ' if outcome.stopped else ''}Go on with: {again}", style="yellow"))
     elif outcome.counts.failed:
         err.print(f"Look at the failures: reflectune runs show {shlex.quote(str(job.run))} --failed")
         err.print(f"Try them again:       reflectune runs retry {shlex.quote(str(job.run))}")

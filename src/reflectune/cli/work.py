@@ -137,7 +137,8 @@ def _kept(run: RunDir, recipe: Recipe, *, retry: bool) -> Recipe:
     earlier = recipe_of(run.path) if retry else None
     if earlier is None or (earlier.oracle, earlier.base_url) == (recipe.oracle, recipe.base_url):
         return recipe
-    return earlier
+    said = {name: value for name in ("prices", "output", "budget") if (value := getattr(recipe, name)) is not None}
+    return earlier.model_copy(update=said)
 
 
 def _forget(run: RunDir, job: Job) -> None:
@@ -160,8 +161,7 @@ def _stopped(engine: Engine, *, left: int) -> str:
 
 def _projected(run: RunDir, recipe: Recipe, maker: Maker, counts: Counts) -> Projection | None:
     """What the rest will take, going by every row that was done in this way."""
-    measured = sum(run.written_by(STAGE).get(maker.oracle, {}).values())
-    return projection(run, recipe, maker, measured=measured, rows=counts.pending)
+    return projection(run, recipe, maker, measured=run.made(STAGE, maker), rows=counts.pending)
 
 
 def _keep_what_is_done(run: RunDir, recipe: Recipe, how: Export, *, quiet: bool) -> None:

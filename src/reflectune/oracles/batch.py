@@ -82,7 +82,7 @@ class BatchOracle:
         self._budget = budget
         self._at_once = at_once
         self._finding_out = asyncio.Lock()
-        self._begun = self._given = self._noted = 0
+        self._begun = self._noted = 0
         self._held_in_wave = self._worth_a_wave = 0.0
         mail.release = inbox.release
         if budget is not None:
@@ -137,12 +137,11 @@ class BatchOracle:
         that it is not spent on beginnings.
         """
         self.short = False
-        self._given = self._noted = 0
+        self._noted = 0
         self._held_in_wave = 0.0
         for row in islice(pending, self._begun or None):
             if (self.short and not self._begun) or self._mail.full:
                 return
-            self._given += 1
             yield row
 
     async def exchange(self, landed: int) -> bool:
@@ -160,8 +159,10 @@ class BatchOracle:
         beginning = not self._begun
         if beginning and self.short and self._held_in_wave * self._per_row < self._worth_a_wave:
             return False
-        if self.short or not beginning:
-            self._begun = ceil(self._noted / self._at_once) if beginning else self._given - landed
+        if not beginning:
+            self._begun -= landed
+        elif self.short:
+            self._begun = ceil(self._noted / self._at_once)
         try:
             await self._mail.send()
             sent = bool(self.open)

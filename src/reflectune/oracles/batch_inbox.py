@@ -51,7 +51,7 @@ class Inbox:
         """
         if posted.outcome is None:
             return None
-        self.release(posted.held)
+        self.release(max(posted.held, 0.0))
         try:
             reply = await self._reply(orjson.loads(posted.outcome), request)
         except RequestRefused:
@@ -66,7 +66,7 @@ class Inbox:
                 raise RequestRefused(fault.what, reason=fault.reason, mend=fault.mend) from None
             raise
         reply = reply.model_copy(update={"batch": True})
-        if self._budget is not None and not posted.held:
+        if self._budget is not None and posted.held < 0:
             self._budget.refund(reply)  # it was counted when the run was opened, and is now counted as a reply
         return reply
 

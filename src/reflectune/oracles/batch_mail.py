@@ -75,6 +75,7 @@ class Mail:
         self._pace = pace
         self._limits = limits or BatchLimits()
         self._letter: _Letter | None = None
+        self._leaving: _Letter | None = None
         self._writing = asyncio.Lock()
         self._reached = False
 
@@ -84,8 +85,8 @@ class Mail:
         return self._outbox.open()
 
     def holds(self, key: str) -> bool:
-        """Whether a request is written into the next batch already."""
-        return self._letter is not None and key in self._letter.notes
+        """Whether a request is written into the next batch already, or into the one that is being sent."""
+        return any(key in letter.notes for letter in (self._letter, self._leaving) if letter is not None)
 
     @property
     def full(self) -> bool:
@@ -162,6 +163,7 @@ class Mail:
         letter, self._letter = self._letter, None
         if letter is None:
             return
+        self._leaving = letter
         self.tell(f"sending a batch of {letter.count:,} requests, {letter.size / 1e6:,.1f} MB")
         try:
             letter.finish()
@@ -169,6 +171,7 @@ class Mail:
         finally:
             letter.close()
         self._outbox.about_to_send(letter.mark, letter.notes)
+        self._leaving = None
         batch = await self._made(file_id, letter.mark)
         self._outbox.sent(letter.mark, batch.id)
 

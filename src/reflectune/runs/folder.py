@@ -17,11 +17,10 @@ from reflectune.formats import to_json
 from reflectune.records import Example, Failure, Message, Recycled
 from reflectune.runs.entries import Counts, IncomingRow, Maker, Marked, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
-from reflectune.runs.outbox import READ, UNREAD, Outbox
+from reflectune.runs.outbox import FORGET, READ, UNREAD, Outbox
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
-_BEGAN = "last reply before "
 _SAMPLED = (
     "position IN (SELECT position FROM rows WHERE example IS NOT NULL"
     " ORDER BY (position * 2654435761) % 4294967296 LIMIT ?)"
@@ -53,7 +52,6 @@ class RunDir:
         self.store = SqliteStore(self._database)
         self._accepted: dict[str, tuple[str, ...]] = {}
         self._makers: dict[str, Maker] = {}
-        self._began: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +113,7 @@ class RunDir:
         if maker.fingerprint not in known:
             self._accepted[stage] = (*known, maker.fingerprint) if beside else (maker.fingerprint,)
         self._makers[maker.fingerprint] = maker
-        self._began.setdefault(maker.fingerprint, self._last_reply())
+        self.store.maker = maker.fingerprint
 
     def confirm(self, stage: str) -> None:
         """Note what `made_by` said for later processes."""
@@ -124,15 +122,7 @@ class RunDir:
                 "INSERT OR REPLACE INTO makers VALUES (?, ?, ?, ?)",
                 [(stage, maker.fingerprint, maker.oracle, maker.prompts) for maker in self._makers.values()],
             )
-            self._database.executemany(
-                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
-                [(_BEGAN + fingerprint, str(number)) for fingerprint, number in self._began.items()],
-            )
         self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
-
-    def _last_reply(self) -> int:
-        number: int = self._database.execute("SELECT coalesce(max(number), 0) FROM replies").fetchone()[0]
-        return number
 
     def pending(
         self, stage: str, *, sample: int | None = None, which: Literal["new", "again", "both"] = "new"
@@ -220,6 +210,15 @@ class RunDir:
         known = self._known_makers(stage)
         return [known[fingerprint] for fingerprint in self._fingerprints(stage) if fingerprint in known]
 
+    def made(self, stage: str, maker: Maker) -> int:
+        """How many rows are as a maker made them, well or not."""
+        count: int = self._database.execute(
+            "SELECT count(*) FROM rows JOIN results ON stage = ? AND results.id = rows.id"
+            " AND fingerprint = ? || content",
+            (stage, maker.fingerprint),
+        ).fetchone()[0]
+        return count
+
     def written_by(self, stage: str) -> dict[str, dict[str, int]]:
         """How many rows each oracle has rewritten, and how many failed with it."""
         made, marks = self._made(stage)
@@ -238,7 +237,8 @@ class RunDir:
     def do_again(self, stage: str, reasons: Collection[str] = ()) -> int:
         """Name the rows that failed as those to be done again; their failures stay until something new is there.
 
-        The replies that were rejected are kept for the record, and no longer used.
+        The replies that were rejected are kept for the record, and no longer used. Where that was said before, and some
+        of these rows are not done yet, it is gone on with.
 
         Args:
             stage: The stage.
@@ -248,6 +248,11 @@ class RunDir:
             How many rows these are.
         """
         only = f" AND failed IN ({', '.join('?' * len(reasons))})" if reasons else ""
+        asked = json.dumps(sorted(reasons))
+        left: int = self._database.execute("SELECT count(*) FROM again").fetchone()[0]
+        if left and self.remembered("again for") == asked:
+            return left
+        self.remember("again for", asked)
         with self._database:
             self._database.execute(READ)
             self._database.execute("DELETE FROM again")
@@ -263,7 +268,7 @@ class RunDir:
     def forget(self, stage: str) -> int:
         """Let a stage do all rows again.
 
-        Replies are kept for the record, and no longer used; what is with a provider is forgotten.
+        Replies are kept for the record, and no longer used; of what is with a provider only the cost is remembered.
 
         Args:
             stage: The stage.
@@ -276,8 +281,8 @@ class RunDir:
             count = self._database.execute(
                 "DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows)", (stage,)
             ).rowcount
-            for table in ("again", "marks", "posted", "batches"):
-                self._database.execute(f"DELETE FROM {table}")  # noqa: S608
+            for statement in (READ, *FORGET, "DELETE FROM again", "DELETE FROM marks"):
+                self._database.execute(statement)
             self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0")
         return count
 
@@ -325,17 +330,17 @@ class RunDir:
         return [Spent(oracle, bool(batch), *counts) for oracle, batch, *counts in groups]
 
     def taken(self, maker: Maker, weights: tuple[float, float, float]) -> Taken:
-        """What each reply took that is in use and came since a maker began, its tokens weighed and added up.
+        """What each reply took that is in use and was asked for by a maker, its tokens weighed and added up.
 
         Args:
-            maker: Who: replies of its oracle that came before, under other settings, do not count.
+            maker: Which: what the same oracle was asked for under other settings does not count.
             weights: Of a token that was sent, of one that was sent and found in the prefix cache, of one received.
         """
         count, total, squares = self._database.execute(
             "SELECT count(*), coalesce(sum(x), 0), coalesce(sum(x * x), 0) FROM (SELECT ? * (prompt_tokens -"
-            " cached_tokens) + ? * cached_tokens + ? * completion_tokens AS x FROM replies WHERE oracle = ?"
-            " AND number > ? AND retired = 0)",
-            (*weights, maker.oracle, int(self.remembered(_BEGAN + maker.fingerprint) or 0)),
+            " cached_tokens) + ? * cached_tokens + ? * completion_tokens AS x FROM replies WHERE maker = ?"
+            " AND retired = 0)",
+            (*weights, maker.fingerprint),
         ).fetchone()
         return Taken(count, total, squares)
 

@@ -23,14 +23,15 @@ INSERT OR IGNORE INTO main.marks SELECT * FROM part.marks;
 INSERT OR IGNORE INTO main.again SELECT * FROM part.again;
 INSERT OR IGNORE INTO main.makers SELECT * FROM part.makers;
 INSERT OR IGNORE INTO main.batches SELECT * FROM part.batches;
-INSERT OR IGNORE INTO main.posted SELECT * FROM part.posted;
+INSERT OR IGNORE INTO main.posted SELECT * FROM part.posted WHERE outcome IS NULL
+    OR key NOT IN (SELECT key FROM part.replies WHERE retired = 0 AND batch = 1);
 INSERT OR IGNORE INTO main.texts SELECT * FROM part.texts;
 INSERT OR IGNORE INTO main.meta SELECT * FROM part.meta
     WHERE name NOT IN ('input', 'exported', 'dropped') AND name NOT LIKE 'fingerprints of %';
 INSERT INTO main.replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,
-        cached_tokens, rejected, batch, retired)
+        cached_tokens, rejected, batch, maker, retired)
     SELECT key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens,
-        rejected, batch, retired OR key IN (SELECT key FROM main.replies WHERE retired = 0)
+        rejected, batch, maker, retired OR key IN (SELECT key FROM main.replies WHERE retired = 0)
     FROM part.replies ORDER BY number;
 COMMIT;
 """

@@ -20,14 +20,21 @@ READ = f"DELETE FROM posted WHERE outcome IS NOT NULL AND key IN ({_READ})"  # n
 UNREAD = f"""
 SELECT oracle, 1 AS batch, count(*) AS requests,
     sum(coalesce(json_extract(usage, '$.prompt_tokens'), 0)) AS prompt_tokens,
-    sum(coalesce(json_extract(usage, '$.prompt_tokens_details.cached_tokens'), 0)) AS cached_tokens,
+    sum(coalesce(json_extract(usage, '$.prompt_tokens_details.cached_tokens'),
+        json_extract(usage, '$.prompt_cache_hit_tokens'), 0)) AS cached_tokens,
     sum(coalesce(json_extract(usage, '$.completion_tokens'), 0)) AS completion_tokens
 FROM (SELECT oracle, json_extract(CAST(outcome AS TEXT), '$.response.body.usage') AS usage
     FROM posted JOIN batches ON batch = mark
-    WHERE outcome IS NOT NULL AND key NOT IN ({_READ}))
-WHERE usage IS NOT NULL GROUP BY oracle
+    WHERE outcome IS NOT NULL AND json_type(CAST(outcome AS TEXT), '$.response.body.usage') = 'object'
+        AND key NOT IN ({_READ}))
+GROUP BY oracle
 """  # noqa: S608
 """What the outcomes took that are not among the run's replies: they were paid for all the same."""
+FORGET = (
+    "UPDATE batches SET ended = 1",
+    "UPDATE posted SET key = 'forgotten ' || batch || ' ' || key WHERE key NOT LIKE 'forgotten %'",
+)
+"""Leaves of what is with a provider, or has come back, only what it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Posted:
 
     Attributes:
         tries: How many batches have come back without an answer to it.
-        held: The most US dollars that it may cost.
+        held: The most US dollars that it may cost; below zero where it was counted as spent when the run was opened.
         outcome: The line that came back for it; `None` while there is none.
     """
 
@@ -159,9 +166,9 @@ class Outbox:
         return held
 
     def hold_nothing_for_outcomes(self) -> None:
-        """Hold no money for what has come back: `RunDir.spent` counts it."""
+        """Hold no money for what has come back, and note so: `RunDir.spent` counts it."""
         with self._database:
-            self._database.execute("UPDATE posted SET held = 0 WHERE outcome IS NOT NULL")
+            self._database.execute("UPDATE posted SET held = -1 WHERE outcome IS NOT NULL")
 
     @property
     def unread(self) -> int:
@@ -175,7 +182,7 @@ class Outbox:
     @property
     def held(self) -> float:
         """US dollars that may have to be paid for what is with the provider."""
-        total: float = self._database.execute("SELECT coalesce(sum(held), 0) FROM posted").fetchone()[0]
+        total: float = self._database.execute("SELECT coalesce(sum(max(held, 0)), 0) FROM posted").fetchone()[0]
         return total
 
     @property

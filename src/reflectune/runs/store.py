@@ -21,7 +21,7 @@ _GROUP_SECONDS = 0.002
 
 _KEEP_REPLY = (
     "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,"
-    " cached_tokens, rejected, batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " cached_tokens, rejected, batch, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 _LAYOUT = 2
@@ -80,6 +80,7 @@ CREATE TABLE IF NOT EXISTS replies (
     cached_tokens INTEGER NOT NULL,
     rejected TEXT,
     batch INTEGER NOT NULL,
+    maker TEXT NOT NULL,
     retired INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS live_replies ON replies (key) WHERE retired = 0;
@@ -140,9 +141,13 @@ class SqliteStore:
 
     Args:
         database: A connection made by `connect`.
+
+    Attributes:
+        maker: The fingerprint of what asks for replies now; it is kept with each.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
+        self.maker = ""
         self._database = database
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
         self._committed: asyncio.Future[None] | None = None
@@ -163,7 +168,7 @@ class SqliteStore:
         """Keep a reply; returns once it is committed."""
         messages = [[message.role, self._text(message)] for message in request.messages]
         values = tuple(getattr(reply, name) for name in Reply.model_fields)
-        self._queue.append((_KEEP_REPLY, (key, oracle, orjson.dumps(messages), *values)))
+        self._queue.append((_KEEP_REPLY, (key, oracle, orjson.dumps(messages), *values, self.maker)))
         await asyncio.shield(self._commit())
 
     def result(self, stage: str, row: str, fingerprint: str) -> bytes | None:
