@@ -24,7 +24,7 @@ _KEEP_REPLY = (
     " cached_tokens, rejected, batch, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_LAYOUT = 2
+_LAYOUT = 3
 """The layout of the tables, as SQLite's `user_version`; to be raised when they change."""
 _MOST_NAMES = 1000
 
