@@ -14,10 +14,9 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from measure import TESTS, finished, save
+from measure import TESTS, finished, memory_mb, save
 from on_real_rows import PROOF
 from scale import ROWS, tiled
 
@@ -27,21 +26,11 @@ SECONDS_BETWEEN = (5.0, 40.0)
 BOUNDS = {"peak_rss_mb": 250.0, "largest_batch": 50_000, "largest_file_mb": 200.0}
 
 
-def peak_mb(process: subprocess.Popen[bytes]) -> float:
-    """The most memory that a process has had so far."""
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0].split()[1]) * 1024 / 1e6 if found else 0.0
-
-
 def watched(command: list[str], seconds: float | None) -> tuple[int, float]:
     """Run a command to its end, or kill it after so long; returns its exit code and the most memory that it had."""
     process, started, peak = subprocess.Popen(command), time.monotonic(), 0.0
     while process.poll() is None:
-        peak = max(peak, peak_mb(process))
+        peak = max(peak, memory_mb(process.pid).get("VmHWM", 0.0))
         if seconds is not None and time.monotonic() - started > seconds:
             process.kill()
         time.sleep(0.2)

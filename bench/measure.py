@@ -77,13 +77,20 @@ def _peak_rss_mb() -> float:
 
     `ru_maxrss` is inherited through fork and exec, so it may be the parent's.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
+    if peak_mb := memory_mb("self").get("VmHWM"):
+        return peak_mb
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def memory_mb(process: int | str) -> dict[str, float]:
+    """The memory of a process (or `self`) in MB, as Linux names it: `VmRSS`, `VmHWM`; nothing once it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    fields = (line.partition(":") for line in lines if line.startswith("Vm"))
+    return {name: int(size.split()[0]) * 1024 / 1e6 for name, _, size in fields}
 
 
 def save(name: str, *, met: bool, **results: Any) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from measure import TESTS, finished, save
+from measure import TESTS, finished, memory_mb, save
 from on_real_rows import PROOF, cherry
 
 ROWS = 52_002
@@ -47,12 +47,10 @@ def sampled(process: subprocess.Popen[bytes], run: Path) -> Iterator[tuple[int, 
     """While a process works, once a second: rows done, resident memory and its highest so far, in MB."""
     while process.poll() is None:
         time.sleep(1)
-        try:
-            status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
-            rss, peak = (int(status[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
-        except (OSError, KeyError):  # it has just ended
+        memory = memory_mb(process.pid)
+        if "VmRSS" not in memory:  # it has just ended
             return
-        yield rows_done(run), rss, peak
+        yield rows_done(run), memory["VmRSS"], memory["VmHWM"]
 
 
 def watched(command: list[str], run: Path) -> list[tuple[int, float, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from reflectune.errors import OracleError, RequestRefused
+from reflectune.errors import OracleBusy, OracleError, RequestRefused
 from reflectune.oracles.allowance import Allowance, read_allowance
 from reflectune.oracles.capabilities import Capabilities, is_wrapped
 from reflectune.oracles.endpoint import ApiSettings
@@ -169,7 +169,7 @@ class ApiOracle:
         try:
             body = orjson.loads(raw)
         except ValueError as error:
-            raise self.wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
+            raise self._no_completion(error) from None
         return await self._reply(body, headers, payload, schema)
 
     async def _reply(
@@ -181,7 +181,7 @@ class ApiOracle:
         try:
             reply = read_reply(body)
         except ValueError as error:
-            raise self.wire.busy("bad-reply", f"sent what is no chat completion: {error}") from None
+            raise self._no_completion(error) from None
         if schema is None or reply.finish_reason == "refusal":
             return reply
         wrapped = is_wrapped(schema) and "response_format" in payload
@@ -211,6 +211,9 @@ class ApiOracle:
         more = f" and {len(offered) - len(shown)} more" if len(offered) > len(shown) else ""
         what = f"{self.settings.base_url} has no model {self.settings.model!r}."
         return OracleError(what, mend=f"It offers {', '.join(shown)}{more}: name one of them with --oracle.")
+
+    def _no_completion(self, error: ValueError) -> OracleBusy:
+        return self.wire.busy("bad-reply", f"sent what is no chat completion: {error}")
 
     def _refusal(self, refusal: _FieldRefused) -> OracleError:
         return error_of(refusal.complaint, self.settings)

@@ -200,6 +200,9 @@ class BatchOracle:
         Raises:
             Deferred: There is too little left.
         """
-        if self._budget is not None and (self._budget.left < amount + and_more or not self._budget.hold(amount)):
+        if self._budget is None:
+            return
+        if self._budget.left < amount + and_more:
             self.short = True
             raise Deferred
+        self._budget.hold(amount)

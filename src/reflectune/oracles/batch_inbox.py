@@ -36,7 +36,7 @@ class Inbox:
         outbox.tidy()
         outbox.hold_nothing_for_outcomes()
         if budget is not None:
-            budget.hold(outbox.held, surely=True)
+            budget.hold(outbox.held)
 
     def posted(self, key: str) -> Posted | None:
         """What is known of a request; `None` where it was given to no batch."""

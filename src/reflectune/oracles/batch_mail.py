@@ -74,6 +74,7 @@ class Mail:
         self._folder = folder
         self._pace = pace
         self._limits = limits or BatchLimits()
+        self._queue = outbox.most_requests
         self._letter: _Letter | None = None
         self._leaving: _Letter | None = None
         self._writing = asyncio.Lock()
@@ -94,8 +95,7 @@ class Mail:
 
         So it is once the provider's queue was found to be too small for a whole batch: then one is sent at a time.
         """
-        most = self._outbox.most_requests
-        return most is not None and self._letter is not None and self._letter.count >= most
+        return self._queue is not None and self._letter is not None and self._letter.count >= self._queue
 
     async def add(self, key: str, line: bytes, *, tries: int, held: float) -> None:
         """Write a request into the next batch, and send that first where it is full.
@@ -156,7 +156,7 @@ class Mail:
             self._letter.close()
 
     def _fits(self, letter: _Letter, line: bytes) -> bool:
-        most = min(self._limits.requests, self._outbox.most_requests or self._limits.requests)
+        most = min(self._limits.requests, self._queue or self._limits.requests)
         return letter.count < most and letter.size + len(line) <= self._limits.size
 
     async def _send(self) -> None:
@@ -234,7 +234,7 @@ class Mail:
             what = f"The provider did not take batch {batch.id}: {batch.complaint}"
             raise OracleError(what, mend="Mend what it says; then the same command goes on. Or leave out --batch.")
         if not queued:  # nothing of ours was in the queue, so this batch is too large for it
-            self._outbox.most_requests = max(1, sent.requests // 2)
+            self._outbox.most_requests = self._queue = max(1, sent.requests // 2)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds: what is busy now is asked again, ever more seldom."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import orjson
 
 from reflectune.errors import OracleError
+from reflectune.oracles.capabilities import WRAPPER_TOKENS
 from reflectune.oracles.prices import Price
 from reflectune.records import Reply, Request, Schema
 
@@ -18,10 +19,6 @@ __all__ = ["Budget", "BudgetReached"]
 _BYTES_PER_TOKEN = 3.0
 """Of UTF-8, at least: English has about four to a token, and a Chinese character, which is three, seldom more than one
 token. So a request is taken to be rather longer than it is."""
-
-
-_MORE_TOKENS = 32
-"""A reply of JSON may have so many more than it was asked to: those that a value is wrapped in."""
 
 
 class BudgetReached(Exception):  # noqa: N818 - not a fault
@@ -84,16 +81,9 @@ class Budget:
                 if not turn.done():
                     turn.set_result(None)
 
-    def hold(self, amount: float, *, surely: bool = False) -> bool:
-        """Hold money until `release`, if there is as much left.
-
-        Args:
-            amount: US dollars.
-            surely: Hold it all the same: it is as good as spent.
-        """
-        fits = surely or self.spent + self._held + amount <= self.limit
-        self._held += amount if fits else 0.0
-        return fits
+    def hold(self, amount: float) -> None:
+        """Hold so many US dollars until `release`; `left` says whether there are as many."""
+        self._held += amount
 
     @property
     def left(self) -> float:
@@ -124,7 +114,7 @@ class Budget:
         reply = request.sampling.max_tokens
         if request.schema is not None:
             size += self._size_of(request.schema)
-            reply += _MORE_TOKENS
+            reply += WRAPPER_TOKENS
         return self._price.cost(size / _BYTES_PER_TOKEN, reply, batch=batch)
 
     def _size_of(self, schema: Schema) -> int:

@@ -11,7 +11,7 @@ import orjson
 from reflectune.oracles.faults import Complaint
 from reflectune.records import Message, Record, Request, Schema
 
-__all__ = ["Capabilities", "is_wrapped"]
+__all__ = ["WRAPPER_TOKENS", "Capabilities", "is_wrapped"]
 
 SchemaMode = Literal["json_schema", "json_object", "prompt"]
 
@@ -22,7 +22,7 @@ _OUT_OF_RANGE = re.compile(
 """A limit that is too high is no reason to call it by another name, which an endpoint may ignore."""
 _OPTIONAL = ("repetition_penalty", "seed", "top_p", "temperature")
 """Parameters that can be left out, the one that is missed least first: a refusal may name two of them."""
-_WRAPPER_TOKENS = 32
+WRAPPER_TOKENS = 32
 """What `{"value": ...}` or a code fence takes beside the value itself; small models indent generously."""
 _ASK_FOR_JSON = (
     "Reply with one JSON value and nothing else: no comment, no code fence. It must satisfy this JSON schema:\n"
@@ -48,7 +48,7 @@ class Capabilities(Record):
     def payload(self, model: str, request: Request) -> dict[str, Any]:
         """The body of a chat completion, as this endpoint takes it."""
         sampling = request.sampling
-        wrapper = _WRAPPER_TOKENS if request.schema is not None and is_wrapped(request.schema) else 0
+        wrapper = WRAPPER_TOKENS if request.schema is not None and is_wrapped(request.schema) else 0
         payload: dict[str, Any] = {
             "model": model,
             "messages": request.messages,
