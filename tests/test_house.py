@@ -17,18 +17,21 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "records", "tags"},
-    {"criteria", "prompts", "recipe", "runs", "formats", "language"},
-    {"oracles", "ask", "quality"},
-    {"recycling", "gates", "testing"},
+    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd"},
+    {"oracles", "ask", "quality", "student", "embedding"},
+    {"recycling", "gates", "testing", "score", "selection", "evaluate"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Inside one level, the lower engines that their neighbours may use.
-NEIGHBOURS = {("ask", "oracles"), ("runs", "formats")}
+NEIGHBOURS = {("ask", "oracles"), ("student", "oracles"), ("runs", "formats"), ("evaluate", "gates")}
 
-OPTIONAL = ("xllamacpp", "gguf", "datasets", "huggingface_hub", "pyarrow", "torch", "transformers", "numpy")
+OPTIONAL = (
+    *("xllamacpp", "gguf", "datasets", "huggingface_hub", "pyarrow", "rensa"),
+    *("torch", "transformers", "numpy", "scipy", "sentence_transformers", "altair", "vl_convert"),
+)
 
 
 def part_of(path: Path) -> str:

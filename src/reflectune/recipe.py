@@ -73,6 +73,62 @@ class RecycleSettings(Settings):
         )
 
 
+class ScoreSettings(Settings):
+    """How versions are scored by the student.
+
+    Attributes:
+        student: The model that will learn from the data: a folder, `hf:ID`, `local`, `local:FILE.gguf`, or `MODEL@URL` for
+            a server that returns the log-probabilities of prompts.
+        tokenizer: The folder or hub id of its tokenizer, where the student is a server and its name is not one.
+        template: The prompt template: `chat` (the tokenizer's own), `alpaca`, `vicuna`, `wizardlm`, or a file; by
+            default `vicuna` under the published convention, else `chat` where the tokenizer has one, else `alpaca`.
+        convention: `exact` finds a target by its characters; `published` does what the released scripts did, so that
+            published scores can be reproduced.
+        halves: Whether to score both halves, or only the response (IFD), which takes half the time.
+        max_length: The most tokens of a text; longer ones are cut.
+        prompts: A folder of prompt files that replace the shipped ones, such as `en/rifd_request.txt`.
+        dtype: The numbers that the model computes with; by default float32 on a CPU, bfloat16 on a GPU.
+        device: Where it runs, such as `cpu` or `cuda:1`; by default a GPU where there is one.
+        batch_tokens: About how many tokens are computed at once; by default what suits the device.
+    """
+
+    student: str = Field(default="local", min_length=1)
+    tokenizer: str | None = None
+    template: str | None = None
+    convention: Literal["exact", "published"] = "exact"
+    halves: Literal["both", "response"] = "both"
+    max_length: int = Field(default=2048, ge=16)
+    prompts: Path | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    device: str | None = None
+    batch_tokens: int | None = Field(default=None, ge=64)
+
+
+class SelectSettings(Settings):
+    """Which version of a row the student keeps, and which rows.
+
+    Attributes:
+        rule: `selective` is that of Selective Reflection-Tuning; `top-ifd` that of Cherry LLM and Superfiltering; the
+            others are the baselines that an honest selection is compared with.
+        take: How many rows to keep, as `500` or `5%`; by default every row that the rule lets through.
+        versions: Which versions of a row compete, for every rule but `selective`.
+        ifd_below_one: Whether the version that is kept must have an IFD below 1 (`selective`, `top-ifd`).
+        rifd_below_one: Whether it must have an r-IFD below 1 (`selective`).
+        keep_original: Whether a row stays, as it is after its first step, when its response was not replaced.
+        seed: Seed of the rule `random`.
+    """
+
+    rule: Literal["selective", "top-ifd", "random", "longest", "perplexity", "ifd", "rifd", "coherence", "diverse"] = (
+        "selective"
+    )
+    take: str | None = Field(default=None, pattern=r"^(\d+|\d{1,3}(\.\d+)?%)$")
+    versions: Literal["all", "latest", "original", "Q", "A", "QA"] = "all"
+    ifd_below_one: bool = True
+    rifd_below_one: bool = True
+    keep_original: bool = False
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
 class Recipe(Settings):
     """What a run does, as its `recipe.yaml` says.
 

@@ -272,6 +272,78 @@ class Recycled(Record):
         return self.versions[self.best_name]
 
 
+class VersionScores(Record):
+    """What the student makes of one version of a row.
+
+    A loss is the mean negative log-likelihood of a text's tokens, in nats; alone, or conditioned on the other half by
+    the student's prompt template. What could not be scored is `None`, never 0. Source: Cherry LLM (arXiv 2308.12032)
+    for IFD, Selective Reflection-Tuning (arXiv 2402.10110) for r-IFD.
+
+    Attributes:
+        instruction_tokens: Tokens of the instruction, its input included, that were scored.
+        response_tokens: Tokens of the response that were scored.
+        instruction_loss_alone: Of the instruction by itself.
+        instruction_loss_conditioned: Of the instruction, given the response and a request to guess its instruction.
+        response_loss_alone: Of the response by itself.
+        response_loss_conditioned: Of the response, given the instruction.
+        ifd_ppl: Perplexity of the response given the instruction, by its perplexity alone. Higher is harder.
+        rifd_ppl: The same of the instruction given the response. Lower is more feasible.
+        ifd_loss: The ratio of the response's losses, as Cherry LLM has it; not to be mixed with `ifd_ppl`.
+        rifd_loss: The ratio of the instruction's losses.
+        truncated: Whether a text was cut to the student's length.
+    """
+
+    instruction_tokens: int | None = None
+    response_tokens: int | None = None
+    instruction_loss_alone: float | None = None
+    instruction_loss_conditioned: float | None = None
+    response_loss_alone: float | None = None
+    response_loss_conditioned: float | None = None
+    ifd_ppl: float | None = None
+    rifd_ppl: float | None = None
+    ifd_loss: float | None = None
+    rifd_loss: float | None = None
+    truncated: bool = False
+
+
+class Unscored(Record):
+    """Why a half of a version has no score.
+
+    Attributes:
+        version: Which version.
+        half: The response (and so IFD), or the instruction (and so r-IFD).
+        reason: A short name that can be counted: `empty`, `no-tokens`, `too-long`, `non-finite`.
+        detail: One sentence for a person.
+    """
+
+    version: VersionName
+    half: Reflection
+    reason: str
+    detail: str
+
+
+class Scored(Record):
+    """The scores of every version of a row.
+
+    Attributes:
+        id: The row's id.
+        versions: The scores, by version; a version of which nothing could be scored is not among them.
+        unscored: What could not be scored, and why.
+    """
+
+    id: str
+    versions: dict[VersionName, VersionScores]
+    unscored: tuple[Unscored, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What could not be scored, as failures of the stage `score`."""
+        return tuple(
+            Failure(id=self.id, stage="score", reason=lack.reason, detail=f"{lack.version}: {lack.detail}")
+            for lack in self.unscored
+        )
+
+
 class Store(Protocol):
     """What remembers the replies of an oracle and the results of a stage.
 
