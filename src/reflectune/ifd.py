@@ -18,7 +18,10 @@ def ifd(conditioned: float, alone: float) -> float:
     Raises:
         ValueError: The ratio is not a finite, positive number.
     """
-    return _finite(math.exp(min(conditioned - alone, 710.0)))
+    try:
+        return _finite(math.exp(conditioned - alone))
+    except OverflowError:
+        return _finite(math.inf)
 
 
 def loss_ratio(conditioned: float, alone: float) -> float:

