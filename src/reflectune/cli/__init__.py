@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, recycle, runs
+from reflectune.cli import export, gates, recycle, runs, stats
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("recycle")(recycle.command)
 app.command("export")(export.command)
 app.command("gates")(gates.command)
+app.command("stats")(stats.command)
 app.add_typer(runs.app, name="runs")
 
 

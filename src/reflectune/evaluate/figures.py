@@ -71,7 +71,7 @@ def figures(
         tokenizer: Counts tokens.
         scores: What a student makes of them, by id.
     """
-    asked = [question(version) for version in versions]
+    asked = [version.question for version in versions]
     columns: dict[Metric, Column] = {
         "instruction_words": tuple(map(words, asked)),
         "response_words": tuple(words(version.response) for version in versions),
@@ -85,11 +85,6 @@ def figures(
         columns |= _scored([scores.get(name) for name in ids])
     kept = {name: columns[name] for name in METRICS if any(value is not None for value in columns.get(name, ()))}
     return Figures(tuple(ids), kept)
-
-
-def question(version: Version) -> str:
-    """The instruction with its input, as one text."""
-    return f"{version.instruction}\n\n{version.input}" if version.input.strip() else version.instruction
 
 
 def words(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reflectune.embedding import cosines, embed_written
 from reflectune.evaluate.diversity import distinct_bigrams, exact_duplicates, mean_distance, near_duplicates
-from reflectune.evaluate.figures import METRICS, Figures, Metric, Tokenizer, figures, question
+from reflectune.evaluate.figures import METRICS, Figures, Metric, Tokenizer, figures
 from reflectune.evaluate.intervals import Difference, Summary, paired_difference, summarised, unpaired_difference
 from reflectune.language import detect
 from reflectune.records import Example, Reflection, Version, VersionScores
@@ -120,7 +120,7 @@ def stats(
     tell("figures", 0, len(pairs))
     found = figures(ids, versions, coherence=coherence, tokenizer=tokenizer, scores=scores)
     summaries = {metric: summarised(found.present(metric)) for metric in METRICS}
-    asked = [question(version) for version in versions]
+    asked = [version.question for version in versions]
     return Statistics(
         rows=len(pairs),
         metrics={metric: summary for metric, summary in summaries.items() if summary is not None},
