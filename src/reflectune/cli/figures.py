@@ -116,7 +116,12 @@ def _show_missing(present: Iterable[Metric], data: DataSet) -> None:
         of = shlex.quote(str(data.run)) if data.run else "RUN"
         out.print(Text(f"perplexity, IFD, r-IFD  not scored: reflectune score {of}", style="yellow"))
     if "instruction_tokens" not in there:
-        out.print(Text("tokens                  not counted: --tokenizer FOLDER", style="yellow"))
+        out.print(
+            Text(
+                "tokens                  not counted: name a tokenizer with --tokenizer",
+                style="yellow",
+            )
+        )
     if "coherence" not in there:
         out.print(Text("coherence               not computed: leave out --no-coherence", style="yellow"))
 

@@ -32,6 +32,7 @@ def command(
     no_coherence: Annotated[
         bool, typer.Option("--no-coherence", help="No embeddings, which take nearly all of the time.")
     ] = False,
+    no_tokens: Annotated[bool, typer.Option("--no-tokens", help="Count no tokens, only words.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first rows of each data set.", min=1)] = None,
     map: Annotated[  # noqa: A002 - the flag is called so everywhere
         str | None, typer.Option(help="Which columns of DATA hold what, as in `recycle`.")
@@ -70,7 +71,7 @@ def command(
             say(f"{side.name}: {side.unread:,} rows hold no pair that can be read", quiet=quiet)
     with progress(quiet=quiet) as advance:
         advance("loading", 0, len(after.rows))
-        count = _tokenizer(tokenizer, quiet=quiet)
+        count = None if no_tokens else _tokenizer(tokenizer, quiet=quiet)
         vectors = None if no_coherence else Embedder.open(embedder)
 
         def found(side: DataSet) -> Statistics:
