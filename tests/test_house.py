@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "records", "tags"},
-    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd"},
+    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
     {"oracles", "ask", "quality", "student", "embedding"},
     {"recycling", "gates", "testing", "score", "selection", "evaluate"},
     {"cli"},
