@@ -71,6 +71,11 @@ def exported(folder: Path, run: str) -> bytes:
     return (folder / run / "recycled.jsonl").read_bytes()
 
 
+def results_of(path: Path) -> list[Recycled | None]:
+    with RunDir(path, look=True) as run:
+        return [row.result for row in run.rows(STAGE)]
+
+
 @pytest.mark.usefixtures("data_file")
 def test_two_waves_come_to_the_same_at_half_the_price(loopback: Serve, tmp_path: Path) -> None:
     server = loopback()
@@ -80,6 +85,30 @@ def test_two_waves_come_to_the_same_at_half_the_price(loopback: Serve, tmp_path:
     assert (batched["rewritten"], batched["requests"], batched["cached"]) == (COUNT, 2 * COUNT, 0)
     first = direct["cost"] / (2 * COUNT)  # asked directly, to find out what the endpoint takes
     assert batched["cost"] == pytest.approx((direct["cost"] + first) / 2, rel=0.02)
+
+
+@pytest.mark.usefixtures("data_file")
+def test_all_versions_come_in_two_waves_to_the_same(loopback: Serve, tmp_path: Path) -> None:
+    server = loopback()
+    summary_of(tmp_path, *command(loopback(), "direct", "--versions", "all"))
+    batched = summary_of(tmp_path, *command(server, "batched", "--batch", "--versions", "all"))
+    assert (batched["rewritten"], batched["requests"]) == (COUNT, 3 * COUNT)
+    stats = server.stats()
+    assert (stats["requests"], stats["batch_sizes"]) == (1, [2 * COUNT, COUNT - 1])
+    assert exported(tmp_path, "batched") == exported(tmp_path, "direct")
+    assert results_of(tmp_path / "batched") == results_of(tmp_path / "direct")
+
+
+@pytest.mark.usefixtures("data_file")
+def test_a_budget_ends_rows_of_all_versions(loopback: Serve, tmp_path: Path) -> None:
+    server = loopback("--batch-s", "0.05")
+    arguments = command(server, "run", "--batch", "--versions", "all", "--prices", "prices.yaml")
+    stopped = reflectune(*arguments, "--budget", "0.1", "--json", cwd=tmp_path)
+    assert stopped.returncode == 4, stopped.stderr
+    summary = json.loads(stopped.stdout)
+    assert 5 <= summary["rewritten"] < COUNT
+    assert summary["cost"] <= 0.1
+    assert summary["requests"] <= 3.9 * summary["rewritten"]  # some replies are rejected and asked for again
 
 
 @pytest.mark.usefixtures("data_file")

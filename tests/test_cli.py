@@ -157,6 +157,28 @@ def test_a_run_is_listed_shown_exported_and_retried(loopback: Serve, data_file: 
     assert (missing.returncode, "no row nobody" in missing.stderr) == (1, True)
 
 
+def test_all_four_versions_are_made_and_kept(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
+    server = loopback()
+    command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--versions", "all", "--json")
+    estimate = json.loads(reflectune(*command, "--dry-run", cwd=tmp_path).stdout)
+    done = reflectune(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["rewritten"], summary["requests"], estimate["requests"]) == (3, 9, 9)
+    shown = reflectune("runs", "show", "runs/rows", "--row", "sum", "--json", cwd=tmp_path)
+    versions = json.loads(shown.stdout)["result"]["versions"]
+    assert list(versions) == ["original", "Q", "A", "QA"]
+    assert len({version["response"] for version in versions.values()}) == 4
+    assert (versions["A"]["instruction"], versions["A"]["input"]) == (ROWS[1]["instruction"], ROWS[1]["input"])
+    assert versions["QA"]["instruction"] == versions["Q"]["instruction"] != versions["A"]["instruction"]
+    came_from = lines(tmp_path / "runs/rows/recycled.jsonl")[1]["reflectune"]
+    assert came_from["version"] == "QA"
+    assert [score["version"] for score in came_from["scores"]] == ["original"] * 13 + ["Q"] * 4
+    assert json.loads(reflectune(*command, cwd=tmp_path).stdout)["requests"] == 0
+    fewer = json.loads(reflectune(*command[:-3], "--json", cwd=tmp_path).stdout)
+    assert (fewer["rewritten"], fewer["requests"]) == (3, 0)
+
+
 def test_fresh_does_everything_again(loopback: Serve, data_file: Path, tmp_path: Path) -> None:
     server = loopback()
     command = ("recycle", data_file, "--oracle", f"m@{server.base_url}", "--json")
@@ -222,6 +244,8 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
         (("recycle", "rows.json", "--oracle", ""), 2, "oracle does not fit"),
         (("recycle", "rows.json", "--oracle", "local:nothing.gguf"), 2, "nothing.gguf"),
         (("recycle", "rows.json", "--reflect", "nothing"), 2, "--reflect"),
+        (("recycle", "rows.json", "--reflect", "response", "--versions", "all"), 2, "takes both reflections"),
+        (("recycle", "rows.json", "--versions", "chosen", "--oracle", "m@http://127.0.0.1:9/v1"), 2, "--student"),
         (("recycle", "rows.json", "--map", "instruction=nothing,response=output"), 1, "nothing"),
         (("recycle", "rows.json", "--set", "recycle.temprature=1"), 2, "Did you mean temperature?"),
         (("recycle", "rows.json", "--prompts", "nothing"), 2, "no prompt folder"),

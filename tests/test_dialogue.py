@@ -15,6 +15,7 @@ from reflectune.records import Example, Message, Recycled, Reply, Request, Sampl
 from reflectune.recycling import recycle, requests_per_row
 from reflectune.recycling.worked import leaked, worked_examples
 from reflectune.testing import MemoryStore, Said, ScriptedOracle
+from test_recycling import Student
 
 TEA = Example("tea", "How do I make tea?", "Use hot water.")
 QUESTION = "Explain in three steps how to brew black tea, with amounts and times."
@@ -82,12 +83,27 @@ async def test_it_gives_the_same_typed_rewrite() -> None:
 
 
 async def test_the_number_of_requests_is_what_a_dry_run_says() -> None:
-    for settings in ({}, {"reflect": "instruction"}, {"reflect": "response"}, {"score_after": True}):
+    for settings in (
+        {},
+        {"reflect": "instruction"},
+        {"reflect": "response"},
+        {"score_after": True},
+        {"versions": "all"},
+    ):
         oracle = Talkative()
         await one(oracle, **settings)
         # The first critique of the new response is asked twice in the same words where the result is scored too.
         expected = requests_per_row(RecycleSettings(**settings), dialogue=True)
         assert len(oracle.requests) == expected, settings
+
+
+@pytest.mark.parametrize(("takes_new", "fewer", "best"), [(True, 0, "QA"), (False, 8, "A")])
+async def test_the_student_chooses_in_a_dialogue_too(takes_new: bool, fewer: int, best: str) -> None:
+    """What was said of the old response in the first reflection is not asked again in the second."""
+    oracle, settings = Talkative(), RecycleSettings(versions="chosen")
+    (recycled,) = [r async for r in recycle([TEA], Engine(oracle, MemoryStore()), settings, Student(takes_new))]
+    assert recycled.best_name == best
+    assert len(oracle.requests) == requests_per_row(settings, dialogue=True) - fewer
 
 
 async def test_worked_examples_come_first_and_are_the_same_for_every_row() -> None:

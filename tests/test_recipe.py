@@ -23,6 +23,17 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path) -> None:
         ({"data": "x", "recycle": {"reflct": "both"}}, r"no setting recycle\.reflct", "Did you mean reflect?"),
         ({"data": "x", "zzz": 3}, "no setting zzz", "The settings are"),
         ({"data": "x", "limit": 0}, "limit does not fit", "--help"),
+        ({"data": "x", "recycle": {"versions": "none"}}, r"recycle\.versions does not fit", "--help"),
+        (
+            {"data": "x", "recycle": {"versions": "all", "reflect": "response"}},
+            r"recipe\.yaml: versions all takes both reflections, and reflect is response\.",
+            "Leave reflect at both, or versions at reflected.",
+        ),
+        (
+            {"data": "x", "recycle": {"reflect": "instruction", "versions": "chosen"}},
+            "versions chosen takes both reflections",
+            "Leave reflect at both",
+        ),
         ({}, "data does not fit", "--help"),
     ],
 )

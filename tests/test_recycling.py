@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectune.criteria import INSTRUCTION_CRITERIA, RESPONSE_CRITERIA
-from reflectune.errors import OracleError
-from reflectune.oracles.engine import Engine
+from reflectune.errors import OracleError, RequestRefused, SettingsError
+from reflectune.oracles.batch import Deferred
+from reflectune.oracles.engine import Engine, Rejected
 from reflectune.recipe import RecycleSettings
-from reflectune.records import Example, Message, Recycled, Reply, Request
-from reflectune.recycling import fingerprint, recycle, requests_per_row
-from reflectune.testing import MemoryStore, ScriptedOracle
+from reflectune.records import Example, Message, Recycled, Reply, Request, Version, VersionName
+from reflectune.recycling import fingerprint, recycle, requests_at_once, requests_per_row, waves_per_row
+from reflectune.testing import MemoryStore, Said, ScriptedOracle
 
 TEA = Example("tea", "How do I make tea?", "Use hot water and a bag.")
 NEW_QUESTION = "Explain step by step how to brew a pot of black tea, with amounts and times."
@@ -64,8 +65,22 @@ def obliging(request: Request) -> str:
     return replies[request.schema.name]()
 
 
-async def one(oracle: ScriptedOracle, example: Example = TEA, **asked: Any) -> Recycled:
-    (recycled,) = [r async for r in recycle([example], Engine(oracle, MemoryStore()), RecycleSettings(**asked))]
+class Student:
+    """A chooser that always says the same."""
+
+    def __init__(self, says: bool | Rejected, fingerprint: str = "student") -> None:
+        self.says = says
+        self.fingerprint = fingerprint
+        self.asked: list[tuple[Example, Version, Version]] = []
+
+    async def takes_new(self, example: Example, old: Version, new: Version) -> bool | Rejected:
+        self.asked.append((example, old, new))
+        return self.says
+
+
+async def one(oracle: ScriptedOracle, example: Example = TEA, chooser: Student | None = None, **asked: Any) -> Recycled:
+    engine = Engine(oracle, MemoryStore())
+    (recycled,) = [r async for r in recycle([example], engine, RecycleSettings(**asked), chooser)]
     return recycled
 
 
@@ -278,6 +293,25 @@ def test_the_fingerprint_follows_what_matters() -> None:
 def test_requests_per_row() -> None:
     assert requests_per_row(RecycleSettings(), dialogue=False) == 2
     assert requests_per_row(RecycleSettings(candidates=3, score_after=True), dialogue=False) == 9
+    assert requests_per_row(RecycleSettings(versions="chosen"), dialogue=False) == 2
+    assert requests_per_row(RecycleSettings(versions="all"), dialogue=False) == 3
+    assert requests_per_row(RecycleSettings(versions="all", candidates=3, score_after=True), dialogue=False) == 13
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_once", "waves", "turns"),
+    [
+        ({}, 1, 2, 30),
+        ({"reflect": "response"}, 1, 1, 9),
+        ({"versions": "all"}, 2, 2, 30),
+        ({"versions": "chosen"}, 1, 2, 30),
+        ({"versions": "all", "candidates": 3, "score_after": True}, 6, 5, 52),
+    ],
+)
+def test_waves_per_row(asked: dict[str, Any], at_once: int, waves: int, turns: int) -> None:
+    settings = RecycleSettings(**asked)
+    assert (requests_at_once(settings), waves_per_row(settings)) == (at_once, waves)
+    assert waves_per_row(settings, dialogue=True) == turns
 
 
 HOSTILE = [
@@ -340,3 +374,233 @@ async def test_a_missing_score_after_takes_nothing_from_a_rewrite() -> None:
     recycled = await one(ScriptedOracle(say), score_after=True)
     assert recycled.rewritten
     assert recycled.after == ()
+
+
+# versions
+
+
+def step_of(request: Request) -> str:
+    """The version that a request is to make."""
+    if request.schema is None or request.schema.name != "ResponseReflection":
+        return "Q"
+    return "A" if orjson.loads(request.messages[1].content)["instruction"] == TEA.instruction else "QA"
+
+
+def answering(**replies: Said) -> ScriptedOracle:
+    """Answers whatever is asked for, the request for one version or another by the reply that is given for it."""
+    return ScriptedOracle(lambda request: replies.get(step_of(request)) or obliging(request))
+
+
+def asked_of(oracle: ScriptedOracle) -> list[tuple[str, str]]:
+    """What was asked for, in order, and the instruction that was shown."""
+    return [
+        (request.schema.name if request.schema else "", shown_to(oracle, number)["instruction"])
+        for number, request in enumerate(oracle.requests)
+    ]
+
+
+def steps_of(recycled: Recycled) -> list[tuple[VersionName, VersionName]]:
+    """Which version was criticised, and which came of it."""
+    return [(rewrite.of, rewrite.makes) for rewrite in recycled.rewrites]
+
+
+IN_TIME = "Boil the water, put the bag into the cup, pour, and take the bag out after three minutes in all."
+
+
+async def test_all_versions_come_of_three_requests() -> None:
+    oracle = answering(A=response_reply(IN_TIME))
+    recycled = await one(oracle, versions="all")
+    assert recycled.rewritten
+    assert list(recycled.versions) == ["original", "Q", "A", "QA"]
+    assert steps_of(recycled) == [("original", "Q"), ("original", "A"), ("Q", "QA")]
+    assert recycled.versions["A"] == Version(instruction=TEA.instruction, response=IN_TIME)
+    assert recycled.versions["QA"] == Version(instruction=NEW_QUESTION, response=BETTER_ANSWER)
+    assert recycled.best_name == "QA"
+    assert sorted(asked_of(oracle)) == [
+        ("InstructionReflection", TEA.instruction),
+        ("ResponseReflection", NEW_QUESTION),
+        ("ResponseReflection", TEA.instruction),
+    ]
+    assert Recycled.model_validate_json(recycled.model_dump_json(exclude_defaults=True)) == recycled
+
+
+async def test_reflected_versions_name_what_was_criticised() -> None:
+    assert steps_of(await one(ScriptedOracle(obliging))) == [("original", "Q"), ("Q", "QA")]
+    assert steps_of(await one(ScriptedOracle(obliging), reflect="response")) == [("original", "A")]
+    assert steps_of(await one(ScriptedOracle(obliging), candidates=2)) == [("original", "Q"), ("Q", "QA")]
+
+
+@pytest.mark.parametrize(
+    ("fails", "stage", "left", "best"),
+    [
+        ({"A"}, "response", {"original", "Q", "QA"}, "QA"),
+        ({"QA"}, "response", {"original", "Q", "A"}, "Q"),
+        ({"A", "QA"}, "response", {"original", "Q"}, "Q"),
+        ({"Q"}, "instruction", {"original", "A"}, "A"),
+        ({"Q", "A"}, "instruction", {"original"}, "original"),
+    ],
+)
+async def test_a_row_of_all_versions_fails_with_one_and_keeps_the_others(
+    fails: set[str], stage: str, left: set[str], best: str
+) -> None:
+    recycled = await one(answering(**dict.fromkeys(fails, "nothing")), versions="all")
+    assert recycled.failure is not None
+    assert (recycled.failure.stage, recycled.failure.reason, recycled.failure.raw) == (stage, "invalid", "nothing")
+    assert (set(recycled.versions), recycled.best_name) == (left, best)
+
+
+async def test_the_old_response_is_bettered_beside_the_new_instruction() -> None:
+    """Neither waits for the other: here each is answered only once the next one was asked for."""
+    begun = {step: asyncio.Event() for step in ("Q", "A", "QA")}
+
+    class Waiting(ScriptedOracle):
+        async def complete(self, request: Request) -> Reply:
+            begun[step_of(request)].set()
+            await asyncio.wait_for(begun[{"Q": "A"}.get(step_of(request), "QA")].wait(), 5)
+            return await super().complete(request)
+
+    recycled = await one(Waiting(obliging), versions="all")
+    assert steps_of(recycled) == [("original", "Q"), ("original", "A"), ("Q", "QA")]
+
+
+async def waves(settings: RecycleSettings, script: ScriptedOracle, chooser: Student | None = None) -> list[Recycled]:
+    """Recycle in two waves: what is asked first in each comes with the next, as in batches."""
+
+    class Later(ScriptedOracle):
+        async def complete(self, request: Request) -> Reply:
+            if request not in self.requests:
+                self.requests.append(request)
+                raise Deferred
+            return await script.complete(request)
+
+    engine = Engine(Later([]), MemoryStore())
+    landed: list[Recycled] = []
+    for _ in range(waves_per_row(settings) + 1):
+        assert not landed
+        landed = [recycled async for recycled in recycle([TEA], engine, settings, chooser)]
+    return landed
+
+
+async def test_a_row_of_all_versions_takes_no_further_wave() -> None:
+    script = ScriptedOracle(obliging)
+    (recycled,) = await waves(RecycleSettings(versions="all"), script)
+    assert set(recycled.versions) == {"original", "Q", "A", "QA"}
+    assert len(script.requests) == 3
+
+
+async def test_a_refusal_is_not_asked_again_in_the_next_wave() -> None:
+    script = answering(A=RequestRefused("No.", reason="content-filter"))
+    (recycled,) = await waves(RecycleSettings(versions="all"), script)
+    assert recycled.failure is not None
+    assert (recycled.failure.stage, recycled.failure.reason) == ("response", "content-filter")
+    assert (set(recycled.versions), len(script.requests)) == ({"original", "Q", "QA"}, 3)
+
+
+async def test_what_ends_the_run_goes_before_what_puts_a_row_off() -> None:
+    store = MemoryStore()
+    script = answering(A=Deferred(), QA=OracleError("wrong key"))
+    with pytest.raises(OracleError, match="wrong key"):
+        _ = [r async for r in recycle([TEA], Engine(script, store), RecycleSettings(versions="all"))]
+    assert (len(store.replies), store.results) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("takes_new", "made", "shown", "best"),
+    [
+        (True, [("original", "Q"), ("Q", "QA")], NEW_QUESTION, "QA"),
+        (False, [("original", "Q"), ("original", "A")], TEA.instruction, "A"),
+    ],
+)
+async def test_the_student_chooses_which_response_is_bettered(
+    takes_new: bool, made: list[tuple[str, str]], shown: str, best: str
+) -> None:
+    oracle, student = ScriptedOracle(obliging), Student(takes_new)
+    recycled = await one(oracle, TEA, student, versions="chosen", score_after=True)
+    assert recycled.rewritten
+    assert (steps_of(recycled), recycled.best_name) == (made, best)
+    assert recycled.best == Version(instruction=shown, response=BETTER_ANSWER)
+    assert asked_of(oracle) == [
+        ("InstructionReflection", TEA.instruction),
+        ("ResponseReflection", shown),
+        ("PairCritique", shown),
+    ]
+    assert shown_to(oracle, 2)["response"] == BETTER_ANSWER
+    assert student.asked == [(TEA, TEA.version, recycled.versions["Q"])]
+
+
+async def test_a_choice_that_cannot_be_made_fails_the_row() -> None:
+    oracle = ScriptedOracle(obliging)
+    recycled = await one(oracle, TEA, Student(Rejected("too-long", "It is too long.")), versions="chosen")
+    assert recycled.failure is not None
+    failure = recycled.failure
+    assert (failure.stage, failure.reason, failure.detail) == ("choice", "too-long", "It is too long.")
+    assert (set(recycled.versions), recycled.best_name) == ({"original", "Q"}, "Q")
+    assert len(oracle.requests) == 1
+
+
+async def test_of_a_failed_choice_the_new_instruction_is_kept() -> None:
+    recycled = await one(answering(A="nothing"), TEA, Student(says=False), versions="chosen")
+    assert recycled.failure is not None
+    assert (recycled.failure.stage, recycled.best_name) == ("response", "Q")
+
+
+@pytest.mark.parametrize("takes_new", [True, False])
+async def test_a_choice_is_made_once_though_the_row_is_gone_over_again(takes_new: bool) -> None:
+    student = Student(takes_new)
+    script = ScriptedOracle(obliging)
+    (recycled,) = await waves(RecycleSettings(versions="chosen"), script, student)
+    assert recycled.rewritten
+    assert (len(student.asked), len(script.requests)) == (1, 2)
+
+
+async def test_a_choice_is_made_anew_by_another_student_and_of_another_instruction() -> None:
+    store = MemoryStore()
+    settings = RecycleSettings(versions="chosen")
+
+    async def once(student: Student, question: str = NEW_QUESTION, *, name: str = "scripted") -> Recycled:
+        def say(request: Request) -> str:
+            assert request.schema is not None
+            return instruction_reply(question) if request.schema.name == "InstructionReflection" else response_reply()
+
+        engine = Engine(ScriptedOracle(say, name=name), store)
+        (recycled,) = [r async for r in recycle([TEA], engine, settings, student)]
+        return recycled
+
+    first, other = Student(says=True), Student(says=False, fingerprint="another")
+    assert (await once(first)).best_name == (await once(first)).best_name == "QA"
+    assert (await once(other)).best_name == "A"
+    assert (len(first.asked), len(other.asked)) == (1, 1)
+    await once(other, name="another oracle")
+    assert len(other.asked) == 1  # it wrote the same instruction
+    await once(other, "Describe how tea is grown, picked, dried and brewed.", name="a third one")
+    assert len(other.asked) == 2
+
+
+async def test_no_choice_is_made_once_the_run_stops() -> None:
+    student = Student(says=True)
+
+    class Stopping(ScriptedOracle):
+        async def complete(self, request: Request) -> Reply:
+            engine.stop()
+            return await super().complete(request)
+
+    engine = Engine(Stopping(obliging), MemoryStore())
+    assert [r async for r in recycle([TEA], engine, RecycleSettings(versions="chosen"), student)] == []
+    assert student.asked == []
+
+
+async def test_without_a_student_nothing_is_asked() -> None:
+    oracle = ScriptedOracle(obliging)
+    with pytest.raises(SettingsError, match="no student") as caught:
+        await one(oracle, versions="chosen")
+    assert "--student" in caught.value.mend
+    assert oracle.requests == []
+
+
+def test_the_fingerprint_follows_the_student_where_it_chooses() -> None:
+    oracle, chosen = ScriptedOracle([]), RecycleSettings(versions="chosen")
+    one, other = Student(says=True), Student(says=True, fingerprint="another")
+    assert fingerprint(oracle, chosen, one) == fingerprint(oracle, chosen, Student(says=False))
+    assert fingerprint(oracle, chosen, one) != fingerprint(oracle, chosen, other)
+    assert fingerprint(oracle, RecycleSettings(), one) == fingerprint(oracle, RecycleSettings())
+    assert fingerprint(oracle, RecycleSettings(versions="all")) != fingerprint(oracle, RecycleSettings())

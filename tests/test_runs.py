@@ -15,8 +15,21 @@ from typing import Any
 import pytest
 
 from reflectune.errors import InputError, RunError
-from reflectune.records import Example, Failure, Message, Record, Recycled, Reply, Request, Version
-from reflectune.runs import Maker, RunDir, Spent
+from reflectune.records import (
+    Example,
+    Failure,
+    Message,
+    Record,
+    Recycled,
+    Remark,
+    Reply,
+    Request,
+    Rewrite,
+    Version,
+    VersionName,
+)
+from reflectune.runs import Maker, RunDir, Spent, StoredRow
+from reflectune.runs.export import provenance
 from reflectune.runs.merge import merge
 
 MARK = "mark:"
@@ -332,6 +345,45 @@ def test_marks_are_kept_until_the_results_change(tmp_path: Path) -> None:
         assert not run.is_marked("1", "drift")
         run.forget("recycle")
         assert run.marked() == {}
+
+
+@pytest.mark.parametrize(
+    ("made", "best", "criticised"),
+    [
+        ([("instruction", "original"), ("response", "Q")], "QA", ["original", "Q", "QA"]),
+        ([("instruction", "original"), ("response", "original")], "A", ["original", "original", "A"]),
+        (
+            [("instruction", "original"), ("response", "original"), ("response", "Q")],
+            "QA",
+            ["original", "original", "Q", "QA"],
+        ),
+        ([("instruction", "original")], "Q", ["original", "Q"]),
+        ([("response", "original")], "A", ["original", "A"]),
+    ],
+)
+def test_each_score_names_the_version_that_was_criticised(
+    made: list[tuple[Any, VersionName]], best: str, criticised: list[str]
+) -> None:
+    pair = Version(instruction="q", response="a")
+    remarks = [
+        (Remark(subject="response", criterion="accuracy", remark=".", score=number + 1),)
+        for number in range(len(made) + 1)
+    ]
+    rewrites = [
+        Rewrite(kind=kind, of=of, remarks=said, version=pair)
+        for (kind, of), said in zip(made, remarks[:-1], strict=True)
+    ]
+    result = Recycled(
+        id="1",
+        language="en",
+        versions={"original": pair, **{rewrite.makes: pair for rewrite in rewrites}},
+        rewrites=tuple(rewrites),
+        after=remarks[-1],
+    )
+    said = provenance(StoredRow("1", {}, None, result, None, OURS))
+    assert said["version"] == best
+    assert [score["version"] for score in said["scores"]] == criticised
+    assert [score["score"] for score in said["scores"]] == list(range(1, len(made) + 2))
 
 
 def test_a_run_of_another_layout_is_not_touched(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reflectune.errors import SettingsError
 from reflectune.records import Reflection, Sampling
 
 _PLAIN = {"shard": "a shard is written i/n, with i from 1 to n, as 2/8"}
 """What is wrong with a value, where the rule that refuses it would say it less plainly."""
+_MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
+"""What to do about settings of a stage that do not go together."""
 
 
 class Settings(BaseModel):
@@ -32,6 +34,9 @@ class RecycleSettings(Settings):
 
     Attributes:
         reflect: Which reflections to make.
+        versions: Which versions of a row to make: `reflected` betters the response of the new instruction (Q, QA),
+            `all` that of the old one too (Q, A, QA), and `chosen` that of the instruction which the student learns more
+            from (Q, and A or QA). The last two take both reflections.
         ask: How to ask: one JSON value, or one field per turn; by default what suits the oracle.
         candidates: How many rewrites to ask for at each reflection; the oracle chooses the best of more than one.
         lang: The language of the prompts; by default each row's own.
@@ -45,6 +50,7 @@ class RecycleSettings(Settings):
     """
 
     reflect: Literal["instruction", "response", "both"] = "both"
+    versions: Literal["reflected", "all", "chosen"] = "reflected"
     ask: Literal["structured", "dialogue"] | None = None
     candidates: int = Field(default=1, ge=1, le=16)
     lang: Literal["en", "zh"] | None = None
@@ -56,9 +62,15 @@ class RecycleSettings(Settings):
     max_tokens: int | None = Field(default=None, ge=16)
     seed: int | None = Field(default=None, ge=0, lt=2**31)
 
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.versions != "reflected" and self.reflect != "both":
+            raise ValueError(f"versions {self.versions} takes both reflections, and reflect is {self.reflect}")
+        return self
+
     @property
     def reflections(self) -> tuple[Reflection, ...]:
-        """The reflections to make, in order."""
+        """The reflections to make one after the other, in order."""
         return ("instruction", "response") if self.reflect == "both" else (self.reflect,)
 
     def sampling(self, default: Sampling) -> Sampling:
@@ -77,8 +89,8 @@ class ScoreSettings(Settings):
     """How versions are scored by the student.
 
     Attributes:
-        student: The model that will learn from the data: a folder, `hf:ID`, `local`, `local:FILE.gguf`, or `MODEL@URL` for
-            a server that returns the log-probabilities of prompts.
+        student: The model that will learn from the data: a folder, `hf:ID`, `local`, `local:FILE.gguf`, or `MODEL@URL`
+            for a server that returns the log-probabilities of prompts.
         tokenizer: The folder or hub id of its tokenizer, where the student is a server and its name is not one.
         template: The prompt template: `chat` (the tokenizer's own), `alpaca`, `vicuna`, `wizardlm`, or a file; by
             default `vicuna` under the published convention, else `chat` where the tokenizer has one, else `alpaca`.
@@ -259,8 +271,11 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
 def _explained(error: ValidationError, source: str) -> SettingsError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
+    told = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and path in _MENDS:
+        return SettingsError(f"{source}: {told}.", mend=_MENDS[path])
     if first["type"] != "extra_forbidden":
-        why = _PLAIN.get(path) or first["msg"].removeprefix("Value error, ")
+        why = _PLAIN.get(path) or told
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
         return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
     known = RecycleSettings.model_fields if path.startswith("recycle.") else Recipe.model_fields

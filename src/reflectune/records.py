@@ -231,6 +231,7 @@ class Rewrite(Record):
         version: The instruction and response after it.
         attempts: How many replies it took; more than one where earlier ones were rejected.
         ballot: The choice between candidates, where more than one was asked for.
+        of: The version that was criticised.
     """
 
     kind: Reflection
@@ -239,6 +240,14 @@ class Rewrite(Record):
     link: str = ""
     attempts: int = 1
     ballot: Ballot | None = None
+    of: VersionName = "original"
+
+    @property
+    def makes(self) -> VersionName:
+        """The name of the version after it."""
+        if self.kind == "instruction":
+            return "Q"
+        return "QA" if self.of == "Q" else "A"
 
 
 class Recycled(Record):
@@ -248,8 +257,8 @@ class Recycled(Record):
         id: The example's id.
         language: The language that its prompts were in: `en` or `zh`.
         versions: Every version that came through, the original among them.
-        rewrites: The reflections that came through, in order.
-        after: A critique of the last version, where one was asked for.
+        rewrites: The reflections that came through; of a rewritten row the last one made the best version.
+        after: A critique of the best version, where one was asked for.
         failure: Why the row is not rewritten; `None` where it is.
     """
 
@@ -267,13 +276,18 @@ class Recycled(Record):
 
     @property
     def best_name(self) -> VersionName:
-        """The name of the version that went through the most reflections."""
-        names: tuple[VersionName, ...] = ("QA", "Q", "A", "original")
+        """The name of the version that the reflections led to; of a failed row, of the one that came furthest.
+
+        A rewritten row with Q and A but without QA is one whose student took the old instruction, and so A.
+        """
+        names: tuple[VersionName, ...] = (
+            ("QA", "A", "Q", "original") if self.rewritten else ("QA", "Q", "A", "original")
+        )
         return next(name for name in names if name in self.versions)
 
     @property
     def best(self) -> Version:
-        """The version that went through the most reflections."""
+        """The version that the reflections led to."""
         return self.versions[self.best_name]
 
 

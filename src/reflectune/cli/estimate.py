@@ -18,7 +18,7 @@ from reflectune.cli.screen import err
 from reflectune.oracles.prices import Price, price_of
 from reflectune.prompts import Language, Prompts
 from reflectune.recipe import Recipe, RecycleSettings
-from reflectune.records import Example
+from reflectune.records import Example, Reflection
 from reflectune.recycling import requests_per_row, waves_per_row
 
 _NOTHING = Range(0.0, 0.0, 0.0)
@@ -157,7 +157,8 @@ def _rubric_bytes(prompts: Prompts, settings: RecycleSettings, *, dialogue: bool
     language: Language = settings.lang or "en"
     if dialogue:  # each conversation begins with one of the three sets of worked examples
         return len(prompts.text(language, "dialogue_pairs.yaml").encode()) // 3
-    sizes = [len(prompts.text(language, f"structured_{kind}.txt").encode()) for kind in settings.reflections]
+    kinds: tuple[Reflection, ...] = (*settings.reflections, *(("response",) if settings.versions == "all" else ()))
+    sizes = [len(prompts.text(language, f"structured_{kind}.txt").encode()) for kind in kinds]
     return sum(sizes) // len(sizes)
 
 

@@ -13,7 +13,7 @@ from reflectune.formats import Source, check_target, open_source, parse_mapping
 from reflectune.oracles.engine import Usage
 from reflectune.oracles.naming import Address, base_url_of
 from reflectune.recipe import Recipe
-from reflectune.recycling import requests_per_row
+from reflectune.recycling import waves_per_row
 from reflectune.runs import Counts
 
 
@@ -128,7 +128,7 @@ def check_batch(recipe: Recipe) -> None:
             mend="Leave it out, or name an endpoint's model with --oracle.",
         )
     if recipe.recycle.ask == "dialogue":
-        waves = requests_per_row(recipe.recycle, dialogue=True)
+        waves = waves_per_row(recipe.recycle, dialogue=True)
         raise SettingsError(
             f"--batch with --ask dialogue takes {waves} waves, one for each turn, of up to a day each.",
             mend="Leave out --ask dialogue: structured asks for a whole reflection at once.",

@@ -27,6 +27,12 @@ def command(
     reflect: Annotated[
         Literal["instruction", "response", "both"], typer.Option(help="Which reflections to make.")
     ] = "both",
+    versions: Annotated[
+        Literal["reflected", "all", "chosen"],
+        typer.Option(
+            help="Versions to make: as reflected, all four, or those that the student chooses (needs --student)."
+        ),
+    ] = "reflected",
     ask: Annotated[
         Literal["structured", "dialogue"] | None,
         typer.Option(help="One JSON value, or one field per turn; by default what suits."),
@@ -122,6 +128,7 @@ def command(
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s")
     stage: dict[str, Any] = {
         "reflect": reflect,
+        "versions": versions,
         "ask": ask,
         "candidates": candidates,
         "score_after": score_after,

@@ -23,7 +23,7 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of, open_oracle
 from reflectune.oracles.pacing import Pace
 from reflectune.recipe import Recipe
-from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_per_row, way_name
+from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_at_once, requests_per_row, way_name
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.runs.export import Export
 
@@ -113,7 +113,7 @@ def _batches(
         Mail(BatchWire(oracle.settings, oracle.wire), outbox, run.path, pace),
         budget=budget,
         per_row=per_row,
-        at_once=recipe.recycle.candidates,
+        at_once=requests_at_once(recipe.recycle),
     )
 
 

@@ -115,6 +115,7 @@ class Engine:
         self.usage = Usage()
         self.out_of_budget = False
         self._asking: dict[str, asyncio.Event] = {}
+        self._refused: dict[str, Rejected] = {}
         self._reached = False
         self._stopping = False
 
@@ -138,11 +139,16 @@ class Engine:
         if known is not None:
             self.usage.cached += 1
             return _verdict(known, read)
+        if key in self._refused:  # a row that is put off for another of its replies asks again, and would pay again
+            return self._refused[key]
         self._asking[key] = asyncio.Event()
         try:
             return await self._ask_and_keep(key, request, read)
-        except (RequestRefused, OracleBusy) as refusal:
-            return Rejected(refusal.reason, str(refusal))
+        except RequestRefused as refusal:
+            self._refused[key] = Rejected(refusal.reason, str(refusal))
+            return self._refused[key]
+        except OracleBusy as busy:
+            return Rejected(busy.reason, str(busy))
         finally:
             self._asking.pop(key).set()
             self.pace.forget(key)

@@ -71,10 +71,12 @@ class Dialogue:
         prompts: The questions and the worked examples.
     """
 
-    # A remark and a score for each criterion; then the link, the instruction and its answer, or the response.
+    # A remark and a score for each criterion; then the link, the instruction and its answer, or the response. Beside an
+    # instruction reflection on the same pair the remarks on the response are there: they are asked for once.
     REQUESTS: ClassVar[dict[str, int]] = {
         "instruction": 2 * len(INSTRUCTION_CRITERIA) + 2 * len(RESPONSE_CRITERIA) + 3,
         "response": 2 * len(RESPONSE_CRITERIA) + 1,
+        "beside": 1,
         "ballot": 2,
         "critique": 2 * len(INSTRUCTION_CRITERIA) + 2 * len(RESPONSE_CRITERIA),
     }

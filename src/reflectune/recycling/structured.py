@@ -24,7 +24,7 @@ class Structured:
         prompts: The rubrics.
     """
 
-    REQUESTS: ClassVar[dict[str, int]] = {"instruction": 1, "response": 1, "ballot": 1, "critique": 1}
+    REQUESTS: ClassVar[dict[str, int]] = {"instruction": 1, "response": 1, "beside": 1, "ballot": 1, "critique": 1}
 
     def __init__(self, manner: Manner, prompts: Prompts) -> None:
         self._manner = manner

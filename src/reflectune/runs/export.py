@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reflectune.formats import Mapping, convert, write_rows
-from reflectune.records import Recycled, VersionName
+from reflectune.records import Recycled
 from reflectune.runs.entries import StoredRow
 from reflectune.runs.folder import RunDir
 
@@ -122,10 +122,10 @@ def provenance(row: StoredRow) -> dict[str, Any]:
 
 
 def _scores(recycled: Recycled) -> Iterator[dict[str, Any]]:
-    criticised: VersionName = "original"
-    for rewrite in recycled.rewrites:
-        for remark in rewrite.remarks:
+    critiques = [
+        *((rewrite.of, rewrite.remarks) for rewrite in recycled.rewrites),
+        (recycled.best_name, recycled.after),
+    ]
+    for criticised, remarks in critiques:
+        for remark in remarks:
             yield {"version": criticised, **remark.model_dump(include={"subject", "criterion", "score"})}
-        criticised = "Q" if rewrite.kind == "instruction" else recycled.best_name
-    for remark in recycled.after:
-        yield {"version": recycled.best_name, **remark.model_dump(include={"subject", "criterion", "score"})}
