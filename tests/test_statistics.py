@@ -253,12 +253,20 @@ def test_rows_of_other_ids_are_compared_by_their_means() -> None:
     assert compare(compared.before, compared.after, paired=True).differences == {}
 
 
+def test_a_few_rows_that_happen_to_be_in_both_are_not_what_is_compared() -> None:
+    before = stats([Example(f"old{number}", "x", "one") for number in range(9)] + [Example("same", "x", "one")])
+    after = stats([Example(f"new{number}", "x", "one two") for number in range(9)] + [Example("same", "x", "one")])
+    assert compare(before, after).differences["response_words"].mean == pytest.approx(0.9)
+    assert compare(before, after, paired=True).differences["response_words"].mean == 0
+    assert (compare(before, after).pairs, compare(before, after, paired=True).pairs) == (0, 1)
+
+
 def test_an_id_that_is_there_twice_is_joined_with_nothing() -> None:
     twice = stats([Example("a", "x", "one"), Example("a", "x", "one two"), Example("b", "x", "one")])
     once = stats([Example("a", "x", "one " * 9), Example("b", "x", "one two")])
-    for compared in (compare(twice, once), compare(once, twice)):
+    for compared in (compare(twice, once, paired=True), compare(once, twice, paired=True)):
         assert compared.pairs == 1
-    assert compare(twice, once).differences["response_words"].mean == 1.0
+    assert compare(twice, once, paired=True).differences["response_words"].mean == 1.0
 
 
 def test_only_rows_that_have_both_figures_are_paired() -> None:

@@ -23,6 +23,8 @@ count nothing."""
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how far it is, and of how many."""
 
+_MOSTLY_JOINED = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -144,16 +146,19 @@ def compare(before: Statistics, after: Statistics, *, paired: bool | None = None
         before: The one.
         after: The other.
         paired: Whether rows are joined by their ids, so that a difference is the mean change of the rows that are in
-            both; by default where any are. An id that stands in one of them twice is joined with nothing. For a
-            selection beside all the data, where no row changed, say no: then the means are compared.
+            both; by default where more than half of the smaller one's rows are in the other. An id that stands in
+            one of them twice is joined with nothing. For a selection beside all the data, where no row changed, say
+            no: then the means are compared.
 
     Raises:
         MissingExtraError: The extra `stats` is not installed.
     """
-    joined = [] if paired is False else _joined(before.figures.ids, after.figures.ids)
+    joined = _joined(before.figures.ids, after.figures.ids)
+    if paired is None:
+        paired = len(joined) > _MOSTLY_JOINED * min(before.rows, after.rows)
     differences: dict[Metric, Difference | None] = {}
     for metric in METRICS:
-        if paired or joined:
+        if paired:
             old, new = before.figures.columns.get(metric, ()), after.figures.columns.get(metric, ())
             both = [(old[here], new[there]) for here, there in joined] if old and new else []
             complete = [(one, other) for one, other in both if one is not None and other is not None]
@@ -161,7 +166,7 @@ def compare(before: Statistics, after: Statistics, *, paired: bool | None = None
         else:
             differences[metric] = unpaired_difference(before.figures.present(metric), after.figures.present(metric))
     kept = {metric: difference for metric, difference in differences.items() if difference is not None}
-    return Comparison(before, after, len(joined), kept)
+    return Comparison(before, after, len(joined) if paired else 0, kept)
 
 
 def _joined(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int]]:
