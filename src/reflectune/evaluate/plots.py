@@ -117,9 +117,7 @@ def _drawn(altair: Any, panel: _Panel, named: Mapping[str, Statistics]) -> Any:
             mark.encode(**place, y=height),
             middle.mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(**place),
         ]
-    medians = " · ".join(
-        f"{name} {median(values):,{'g' if panel.whole else '.2f'}}" for name, values in columns.items()
-    )
+    medians = " → ".join(format(median(values), ",g" if panel.whole else ",.2f") for values in columns.values())
     title = altair.TitleParams(panel.title, subtitle=f"median (dashed): {medians}")
     return altair.layer(*layers).properties(title=title, width=_WIDTH, height=_HEIGHT)
 
@@ -141,7 +139,7 @@ def _picture(chart: Any, kind: PictureFormat) -> bytes:
         .configure_title(
             fontSize=15, anchor="start", frame="group", offset=14, subtitleFontSize=12, subtitleColor="#666666"
         )
-        .configure_legend(labelFontSize=13, orient="top", symbolType="square", symbolOpacity=1)
+        .configure_legend(labelFontSize=13, labelLimit=320, orient="top", symbolType="square", symbolOpacity=1)
     )
     if kind == "png":
         picture = BytesIO()
