@@ -284,8 +284,12 @@ def test_an_unknown_embedder_is_explained(file: Path, tmp_path: Path) -> None:
     assert (done.returncode, "nobody/nothing cannot be loaded" in done.stderr) == (2, True), done.stderr
 
 
-def test_a_run_without_a_rewritten_row_is_explained(file: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_rewritten_row_is_told_as_it_was_read(file: Path, tmp_path: Path) -> None:
     with RunDir(tmp_path / "new") as folder:
         folder.ingest(open_source(file).rows())
-    done = reflectune("stats", "new", *QUICK, cwd=tmp_path)
-    assert (done.returncode, "no row has been rewritten" in done.stderr) == (1, True)
+    score(tmp_path / "new", scored("river", 0.5, 0.8))
+    found = told("new", cwd=tmp_path)
+    assert (found["rows"], found["metrics"]["ifd_ppl"]["mean"]) == (4, 0.5)
+    assert told("new", "--against", file, cwd=tmp_path)["pairs"] == 4
+    done = reflectune("stats", "new", "--version", "Q", *QUICK, cwd=tmp_path)
+    assert (done.returncode, "no row has been rewritten as Q" in done.stderr) == (1, True)

@@ -46,6 +46,12 @@ def is_run(name: str) -> bool:
     return (Path(name) / "state.sqlite").is_file()
 
 
+def is_rewritten(path: Path) -> bool:
+    """Whether any row of a run is; one whose data was only scored has the originals alone."""
+    with RunDir(path, look=True) as folder:
+        return folder.counts(STAGE).done > 0
+
+
 def of_file(name: str, *, limit: int | None = None, mapping: str | None = None) -> DataSet:
     """The rows of a data file or of a data set of the hub.
 

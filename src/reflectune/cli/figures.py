@@ -113,7 +113,7 @@ def _show_missing(present: Iterable[Metric], data: DataSet) -> None:
     """Say of the figures that are not there how to get them."""
     there = set(present)
     if not there.intersection(_SCORES):
-        of = shlex.quote(str(data.run)) if data.run else "RUN"
+        of = shlex.quote(str(data.run)) if data.run else "DATA, then stats of its run"
         out.print(Text(f"perplexity, IFD, r-IFD  not scored: reflectune score {of}", style="yellow"))
     if "instruction_tokens" not in there:
         out.print(

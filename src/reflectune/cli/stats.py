@@ -102,7 +102,7 @@ def _rows(
         RunError: No row of a run has that version.
         SettingsError: The flags do not fit the data.
     """
-    from reflectune.cli.dataset import is_run, of_file, of_run, originals
+    from reflectune.cli.dataset import is_rewritten, is_run, of_file, of_run, originals
     from reflectune.errors import SettingsError
 
     runs = [name for name in (data, against) if name is not None and is_run(name)]
@@ -114,14 +114,13 @@ def _rows(
     def one(name: str, mapping: str | None = None) -> DataSet:
         if name not in runs:
             return of_file(name, limit=limit, mapping=mapping)
-        if version == "original":
+        if version == "original" or (version == "latest" and not is_rewritten(Path(name))):
             return originals(Path(name), limit)
         return of_run(Path(name), version, limit)[1]
 
     if against is None:
-        return (
-            of_run(Path(data), version, limit) if data in runs and version != "original" else (None, one(data, mapping))
-        )
+        both = data in runs and version != "original" and (version != "latest" or is_rewritten(Path(data)))
+        return of_run(Path(data), version, limit) if both else (None, one(data, mapping))
     before, after = one(against), one(data, mapping)
     before.name, after.name = _short_names(against, data)
     return before, after
