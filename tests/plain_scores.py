@@ -64,11 +64,14 @@ class PlainScorer:
     def _exact(self, prompt: str, target: str) -> tuple[float, float]:
         read = self.tokenizer(prompt + target, add_special_tokens=False, return_offsets_mapping=True)
         tokens, spans = read["input_ids"][: self.max_length], read["offset_mapping"][: self.max_length]
-        scored = [span[1] > len(prompt) for span in spans]
         text = target[: spans[-1][1] - len(prompt)]
-        begin = self.tokenizer.bos_token_id
-        alone = [begin, *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
-        return self._loss(tokens, scored), self._loss(alone, [False] + [True] * (len(alone) - 1))
+        if not text or spans[-1][1] <= len(prompt):
+            return math.nan, math.nan  # nothing of the target fits
+        alone = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        # This tokenizer adds no BOS: nothing predicts the first token alone, so its characters count nowhere.
+        begins = len(prompt) + alone["offset_mapping"][0][1]
+        given = self._loss(tokens, [end > begins for _, end in spans])
+        return given, self._loss(alone["input_ids"], [place > 0 for place in range(len(alone["input_ids"]))])
 
     def _published(self, prompt: str, target: str, anchor: str) -> tuple[float, float]:
         text = prompt + target

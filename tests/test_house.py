@@ -19,14 +19,17 @@ LEVELS = [
     {"errors", "records", "tags"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
     {"oracles", "ask", "quality", "student", "embedding"},
-    {"recycling", "gates", "testing", "score", "selection", "evaluate"},
+    {"recycling", "gates", "testing", "score", "selection", "evaluate", "chooser"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Inside one level, the lower engines that their neighbours may use.
-NEIGHBOURS = {("ask", "oracles"), ("student", "oracles"), ("runs", "formats"), ("evaluate", "gates")}
+NEIGHBOURS = {
+    *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats")),
+    *(("evaluate", "gates"), ("chooser", "score")),
+}
 
 OPTIONAL = (
     *("xllamacpp", "gguf", "datasets", "huggingface_hub", "pyarrow", "rensa"),

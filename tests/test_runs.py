@@ -334,17 +334,17 @@ def test_marks_are_kept_until_the_results_change(tmp_path: Path) -> None:
 
     with RunDir(tmp_path) as run:
         run.ingest(rows(3))
-        run.keep_marks([Mark(id="1", gate="length"), Mark(id="1", gate="drift"), Mark(id="2", gate="drift")])
-        run.drop(["drift"])
+        run.marks.keep([Mark(id="1", gate="length"), Mark(id="1", gate="drift"), Mark(id="2", gate="drift")])
+        run.marks.drop(["drift"])
     with RunDir(tmp_path) as run:
-        assert run.marked() == {"drift": 2, "length": 1}
+        assert run.marks.count() == {"drift": 2, "length": 1}
         assert [row.gates for row in run.rows("recycle")] == [(), ("drift", "length"), ("drift",)]
-        assert run.dropped == ("drift",)
+        assert run.marks.dropped == ("drift",)
         asyncio.run(keep(run, list(run.pending("recycle"))[1]))
-        assert run.marked() == {"drift": 1}
-        assert not run.is_marked("1", "drift")
+        assert run.marks.count() == {"drift": 1}
+        assert not run.marks.holds("1", "drift")
         run.forget("recycle")
-        assert run.marked() == {}
+        assert run.marks.count() == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from plain_scores import PlainScorer
 from reflectune.prompts import Prompts
 from reflectune.recipe import ScoreSettings
 from reflectune.records import Example, Version
-from reflectune.score import Scorer, Versions, score
+from reflectune.score import Versions, score
 from reflectune.student import Student, open_student
 from reflectune.student.weights import find_student
 
@@ -45,14 +45,10 @@ def real_rows(data: Path, count: int) -> list[Versions]:
 
 @pytest.mark.parametrize("convention", ["exact", "published"])
 @pytest.mark.parametrize("max_length", [2048, 96])
-def test_scores_are_those_of_the_plain_way(
-    student: Student, data: Path, convention: str, max_length: int
-) -> None:
+def test_scores_are_those_of_the_plain_way(student: Student, data: Path, convention: str, max_length: int) -> None:
     rows = real_rows(data, 16)
     settings = ScoreSettings.model_validate({"convention": convention, "max_length": max_length})
-    plain = PlainScorer(
-        find_student("local").folder, convention, Prompts().text("en", "rifd_request.txt"), max_length
-    )
+    plain = PlainScorer(find_student("local").folder, convention, Prompts().text("en", "rifd_request.txt"), max_length)
     found = score(rows, student, settings)
     assert [scored.id for scored in found.scored] == [row.example.id for row in rows]
     compared = 0

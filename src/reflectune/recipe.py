@@ -23,6 +23,11 @@ _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
 """What to do about settings of a stage that do not go together."""
 
 
+StageName = Literal["recycle", "score", "select"]
+STAGES: tuple[StageName, ...] = ("recycle", "score", "select")
+"""What can be done with data, in order."""
+
+
 class Settings(BaseModel):
     """The base of all settings: frozen, and an unknown key is an error."""
 
@@ -165,7 +170,10 @@ class Recipe(Settings):
         to: The shape of the data that is written; by default the input's own columns.
         provenance: Whether each row that is written says where it comes from, in the column `reflectune`.
         license: The licence of the data, for the data set card.
+        stages: What is done with the data, in order.
         recycle: How rows are recycled.
+        score: How versions are scored by the student; also when rows are recycled in the versions that it chooses.
+        select: Which version of a row the student keeps, and which rows.
     """
 
     data: str
@@ -188,7 +196,10 @@ class Recipe(Settings):
     to: Literal["alpaca", "sharegpt", "messages", "prompt-completion"] | None = None
     provenance: bool = True
     license: str | None = Field(default=None, min_length=1, max_length=200)
+    stages: tuple[StageName, ...] = ("recycle",)
     recycle: RecycleSettings = RecycleSettings()
+    score: ScoreSettings | None = None
+    select: SelectSettings | None = None
 
     @field_validator("shard")
     @classmethod
@@ -268,6 +279,9 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     return merged
 
 
+_STAGES: dict[str, type[Settings]] = {"recycle": RecycleSettings, "score": ScoreSettings, "select": SelectSettings}
+
+
 def _explained(error: ValidationError, source: str) -> SettingsError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
@@ -278,7 +292,7 @@ def _explained(error: ValidationError, source: str) -> SettingsError:
         why = _PLAIN.get(path) or told
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
         return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
-    known = RecycleSettings.model_fields if path.startswith("recycle.") else Recipe.model_fields
+    known = _STAGES.get(path.partition(".")[0] if "." in path else "", Recipe).model_fields
     name = str(first["loc"][-1])
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(known)}."

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, recycle, runs, stats
+from reflectune.cli import export, gates, recycle, runs, score, select, stats
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -20,6 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("recycle")(recycle.command)
+app.command("score")(score.command)
+app.command("select")(select.command)
 app.command("export")(export.command)
 app.command("gates")(gates.command)
 app.command("stats")(stats.command)

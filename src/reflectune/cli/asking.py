@@ -19,7 +19,7 @@ from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import RecycleSettings
 from reflectune.records import Example, Recycled
-from reflectune.recycling import STAGE, recycle
+from reflectune.recycling import STAGE, Chooser, recycle
 from reflectune.runs import Counts, RunDir
 
 _TICK = 1.0
@@ -61,6 +61,7 @@ class Asking:
         rows: Whose rows, and which.
         engine: Asks the oracle.
         settings: How rows are recycled.
+        chooser: The student that chooses between versions, where there is one.
         budget: What keeps count of the money; `None` where the price is unknown.
         per_row: How many requests a row takes.
         batches: The engine's oracle, where it is asked through a provider's batches.
@@ -70,6 +71,7 @@ class Asking:
     rows: Rows
     engine: Engine
     settings: RecycleSettings
+    chooser: Chooser | None
     budget: Budget | None
     per_row: int
     batches: BatchOracle | None
@@ -115,7 +117,7 @@ async def _ask(asking: Asking, *, quiet: bool) -> None:
 async def _wave(asking: Asking, rows: Iterable[Example], progress: _Progress) -> int:
     """Go over rows once; returns how many of them are done."""
     landed = 0
-    async for recycled in recycle(rows, asking.engine, asking.settings):
+    async for recycled in recycle(rows, asking.engine, asking.settings, asking.chooser):
         progress.landed(recycled)
         landed += 1
     return landed

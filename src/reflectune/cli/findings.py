@@ -53,8 +53,8 @@ class Findings:
         """Count what is in the folder now."""
         counts = folder.counts(STAGE)
         self.rows, self.pending = counts.done, counts.pending
-        self.marked = {gate: folder.marked().get(gate, 0) for gate in GATES}
-        self.dropped = folder.dropped
+        self.marked = {gate: folder.marks.count().get(gate, 0) for gate in GATES}
+        self.dropped = folder.marks.dropped
         self.run = str(folder.path)
 
     def summary(self) -> dict[str, Any]:

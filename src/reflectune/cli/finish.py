@@ -14,13 +14,14 @@ from reflectune.cli.card import Card
 from reflectune.cli.changes import Changes
 from reflectune.cli.money import cost_of, own_prices
 from reflectune.errors import RunError
-from reflectune.recipe import Recipe
+from reflectune.recipe import Recipe, StageName
 from reflectune.records import digest
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir
 from reflectune.runs.export import Export, export
 
 _EXPORTED = "exported"
+_STAGE_NOTE = "done by "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _keep_marks_that_hold(run: RunDir) -> None:
     if not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if (mark := orjson.loads(line)) and run.is_marked(mark["id"], mark["gate"])]
+    kept = [line for line in lines if (mark := orjson.loads(line)) and run.marks.holds(mark["id"], mark["gate"])]
     if len(kept) < len(lines):
         _write(path, b"".join(kept))
 
@@ -78,14 +79,46 @@ def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.recycle.seed,
         **asdict(run.counts(STAGE)),
         "rewritten_by": run.written_by(STAGE),
-        "marked": run.marked(),
-        "dropped": list(run.dropped),
+        "marked": run.marks.count(),
+        "dropped": list(run.marks.dropped),
         "requests": sum(part.requests for part in spent),
         "prompt_tokens": sum(part.prompt_tokens for part in spent),
         "completion_tokens": sum(part.completion_tokens for part in spent),
         "cost": _rounded(cost_of(spent, own)),
         "replies": replies,
+        **_noted(run),
     }
+
+
+def note_stage(run: RunDir, recipe: Recipe, stage: StageName, what: dict[str, Any]) -> None:
+    """Note in the run what a later stage than recycling did: in its recipe, and in `run.json`.
+
+    Raises:
+        RunError: A file of the run cannot be written.
+    """
+    note_recipe(run, recipe)
+    run.remember(_STAGE_NOTE + stage, orjson.dumps(what).decode())
+    path = run.path / "run.json"
+    before = orjson.loads(path.read_bytes()) if path.is_file() else {}
+    _write(path, orjson.dumps(before | totals_of(run, recipe), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def note_recipe(run: RunDir, recipe: Recipe) -> None:
+    """Write down what the run does from now on.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        recipe.save(run.path / "recipe.yaml")
+    except OSError as error:
+        raise RunError(f"Cannot write {run.path / 'recipe.yaml'}: {error}.", mend="Free some disk space.") from error
+
+
+def _noted(run: RunDir) -> dict[str, Any]:
+    """What later stages did, as far as they were carried out."""
+    notes = ((stage, run.remembered(_STAGE_NOTE + stage)) for stage in ("score", "select"))
+    return {stage: orjson.loads(note) for stage, note in notes if note}
 
 
 def _rounded(cost: float | None) -> float | None:

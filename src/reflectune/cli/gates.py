@@ -91,10 +91,10 @@ def command(
     with RunDir(run, create=False) as folder:
         findings = Findings(most=show)
         _mark(folder, wanted, findings, quiet=quiet)
-        drop_marked(folder, folder.dropped if wanted.drop is None else wanted.drop)
+        drop_marked(folder, folder.marks.dropped if wanted.drop is None else wanted.drop)
         findings.count(folder)
         if (
-            "contamination" in folder.dropped
+            "contamination" in folder.marks.dropped
             and "contamination" not in wanted.gates
             and not findings.marked["contamination"]
         ):
@@ -163,7 +163,7 @@ def _mark(folder: RunDir, wanted: _Wanted, findings: Findings, *, quiet: bool) -
         marks = find_marks(candidates, wanted.settings, gates=wanted.gates, against=wanted.against)
         every = findings.passing(_with_earlier(folder, path, marks, wanted.gates))
         write_rows(path, (mark.model_dump() for mark in every))
-    folder.keep_marks(_read(path))
+    folder.marks.keep(_read(path))
 
 
 def _candidates(folder: RunDir, advance: Callable[[int], None]) -> Iterator[Candidate]:
@@ -180,7 +180,7 @@ def _candidates(folder: RunDir, advance: Callable[[int], None]) -> Iterator[Cand
 
 def _with_earlier(folder: RunDir, path: Path, marks: Iterator[Mark], gates: tuple[GateName, ...]) -> Iterator[Mark]:
     """The new marks, after those that still hold of gates which are not used this time."""
-    yield from (mark for mark in _read(path) if mark.gate not in gates and folder.is_marked(mark.id, mark.gate))
+    yield from (mark for mark in _read(path) if mark.gate not in gates and folder.marks.holds(mark.id, mark.gate))
     yield from marks
 
 

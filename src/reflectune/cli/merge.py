@@ -31,7 +31,7 @@ def merge_runs(parts: Sequence[Path], whole: Path, *, quiet: bool) -> None:
         how = export_of(run, to=recipe.to, fill=recipe.fill == "original", provenance=recipe.provenance)
         files = save(run, recipe, how)
         counts, makers = run.counts(STAGE), run.makers(STAGE)
-        looked = bool(run.marked() or run.dropped)
+        looked = bool(run.marks.count() or run.marks.dropped)
     say(
         f"{counts.rows:,} rows: {counts.done:,} rewritten, {counts.failed:,} failed, {counts.pending:,} pending",
         quiet=quiet,

@@ -37,6 +37,9 @@ def command(
         Literal["structured", "dialogue"] | None,
         typer.Option(help="One JSON value, or one field per turn; by default what suits."),
     ] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Who chooses, with --versions chosen: a folder, a hub id, FILE.gguf or local.")
+    ] = None,
     candidates: Annotated[int, typer.Option(help="Rewrites to ask for; the oracle chooses.", min=1, max=16)] = 1,
     score_after: Annotated[bool, typer.Option(help="Ask for scores of the result too, to compare.")] = False,
     lang: Annotated[
@@ -158,9 +161,13 @@ def command(
         "provenance": provenance,
         "license": license_,
         "recycle": stage,
+        "score": None if student is None else {"student": student},
     }
     recipe = Recipe.made_of(overridden(values, set_ or ()), source="The command")
     folder = run or Path("runs") / name_of(data, shard)
+    if student is not None and recipe.recycle.versions != "chosen":
+        mend = "Add --versions chosen, or score the run afterwards with reflectune score."
+        raise SettingsError("--student is for versions that a student chooses.", mend=mend)
     if reason and not retry_failed:
         raise SettingsError("--reason says which failed rows are tried again.", mend="Add --retry-failed.")
     if dry_run and sample is None:

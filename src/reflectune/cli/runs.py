@@ -177,14 +177,14 @@ def export_of(run: RunDir, *, to: str | None = None, fill: bool = False, provena
     mapping = run.remembered("mapping")
     if mapping is None:
         raise RunError(f"The run {run.path} holds no data yet.", mend="Start it with `reflectune recycle`.")
-    return Export(Mapping.model_validate_json(mapping), to, fill, provenance, run.dropped)
+    return Export(Mapping.model_validate_json(mapping), to, fill, provenance, run.marks.dropped)
 
 
 def drop_marked(run: RunDir, gates: tuple[str, ...]) -> None:
     """Leave the rows that some quality gates mark out of a run's data, and write its files anew."""
     from reflectune.cli.finish import save
 
-    run.drop(gates)
+    run.marks.drop(gates)
     recipe = _recipe(run.path)
     save(run, recipe, export_of(run, to=recipe.to, fill=recipe.fill == "original", provenance=recipe.provenance))
 

@@ -6,12 +6,22 @@ import time
 from contextlib import suppress
 
 from reflectune.cli.asking import Asking, Rows, ask
-from reflectune.cli.finish import save
+from reflectune.cli.choice import chooser_of
+from reflectune.cli.finish import note_recipe, save
 from reflectune.cli.intake import take_in
-from reflectune.cli.job import Job, Outcome, address_of, check_batch, check_places, recipe_of, settled
+from reflectune.cli.job import (
+    Job,
+    Outcome,
+    address_of,
+    check_batch,
+    check_places,
+    recipe_of,
+    settled,
+    with_later_stages,
+)
 from reflectune.cli.money import Projection, budget_of, projection
 from reflectune.cli.screen import say
-from reflectune.errors import ReflectuneError, RunError
+from reflectune.errors import ReflectuneError
 from reflectune.oracles import Oracle
 from reflectune.oracles.api import ApiOracle
 from reflectune.oracles.batch import BatchOracle
@@ -40,12 +50,12 @@ def work(job: Job) -> Outcome:
         SettingsError: The recipe does not fit the data, the oracle or the place.
     """
     started = time.monotonic()
-    recipe = settled(job.recipe)
+    recipe = with_later_stages(settled(job.recipe), recipe_of(job.run))
     check_places(job)
     check_batch(recipe)
-    with RunDir(job.run) as run:
+    with chooser_of(recipe) as chooser, RunDir(job.run) as run:
         oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: run.remembered(_KNOWLEDGE + name))
-        maker = Maker(fingerprint(oracle, recipe.recycle), oracle.name, prompts_hash(oracle, recipe.recycle))
+        maker = Maker(fingerprint(oracle, recipe.recycle, chooser), oracle.name, prompts_hash(oracle, recipe.recycle))
         run.made_by(STAGE, maker, beside=job.retry)
         kept = _kept(run, recipe, retry=job.retry)
         _say_what_changed(run, recipe, quiet=job.quiet)
@@ -59,14 +69,14 @@ def work(job: Job) -> Outcome:
         batches = _batches(run, recipe, oracle, pace, budget, per_row) if batch else None
         asked = batches or _after_batches(run, oracle, budget, quiet=job.quiet)
         engine = Engine(asked, run.store, pace, budget=budget)
-        how = Export(mapping, recipe.to, recipe.fill == "original", recipe.provenance, run.dropped)
+        how = Export(mapping, recipe.to, recipe.fill == "original", recipe.provenance, run.marks.dropped)
 
         def note() -> None:
             _note(run, kept)
 
         rows = Rows(run, job.sample, "new" if not job.retry else "both" if kept is recipe else "again")
         try:
-            ask(Asking(rows, engine, recipe.recycle, budget, per_row, batches, note), quiet=job.quiet)
+            ask(Asking(rows, engine, recipe.recycle, chooser, budget, per_row, batches, note), quiet=job.quiet)
         except ReflectuneError:
             _keep_what_is_done(run, kept, how, quiet=job.quiet)
             raise
@@ -75,7 +85,7 @@ def work(job: Job) -> Outcome:
             _remember_the_endpoint(run, oracle)
         note()
         files = save(run, kept, how)
-        if engine.usage.requests and (run.dropped or run.marked()):
+        if engine.usage.requests and (run.marks.dropped or run.marks.count()):
             say(
                 f"Rows that are new have not been through the quality gates: `reflectune gates {job.run}`",
                 quiet=job.quiet,
@@ -186,10 +196,7 @@ def _say_what_changed(run: RunDir, recipe: Recipe, *, quiet: bool) -> None:
 
 def _note(run: RunDir, recipe: Recipe) -> None:
     """Note in the run what it does from now on."""
-    try:
-        recipe.save(run.path / "recipe.yaml")
-    except OSError as error:
-        raise RunError(f"Cannot write {run.path / 'recipe.yaml'}: {error}.", mend="Free some disk space.") from error
+    note_recipe(run, recipe)
     run.confirm(STAGE)
 
 

@@ -14,9 +14,10 @@ import orjson
 
 from reflectune.errors import InputError, RunError
 from reflectune.formats import to_json
-from reflectune.records import Example, Failure, Message, Recycled
-from reflectune.runs.entries import Counts, IncomingRow, Maker, Marked, Spent, StoredRow, Taken
+from reflectune.records import Example, Failure, Message, Recycled, Scored
+from reflectune.runs.entries import Counts, IncomingRow, Maker, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
+from reflectune.runs.marks import Marks
 from reflectune.runs.outbox import FORGET, READ, UNREAD, Outbox
 from reflectune.runs.store import SqliteStore, connect
 
@@ -36,6 +37,10 @@ class RunDir:
         create: Whether it may be made.
         look: Whether to look at it only, also while another process works on it.
 
+    Attributes:
+        store: What remembers replies and results.
+        marks: What quality gates say of its rows.
+
     Raises:
         RunError: It is missing, cannot be read or written, or another process works on it.
     """
@@ -50,6 +55,7 @@ class RunDir:
             self._lock = take(path)
         self._database = connect(path / "state.sqlite", look=look)
         self.store = SqliteStore(self._database)
+        self.marks = Marks(self._database)
         self._accepted: dict[str, tuple[str, ...]] = {}
         self._makers: dict[str, Maker] = {}
 
@@ -177,6 +183,16 @@ class RunDir:
                 gates=tuple(sorted(gates.split(","))) if gates else (),
             )
 
+    def scores(self) -> Iterator[Scored]:
+        """The scores of every row that has some, in input order."""
+        made, marks = self._made("score")
+        cursor = self._database.execute(
+            f"SELECT body FROM rows JOIN results ON stage = ? AND results.id = rows.id AND {made} ORDER BY position",  # noqa: S608
+            ("score", *marks),
+        )
+        for (body,) in cursor:
+            yield Scored.model_validate_json(body)
+
     def failures(self, stage: str) -> Iterator[Failure]:
         """Every row that did not come through, in input order."""
         made, marks = self._made(stage)
@@ -286,39 +302,15 @@ class RunDir:
             self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0")
         return count
 
+    def forget_scores(self) -> None:
+        """Let every row be scored again."""
+        with self._database:
+            self._database.execute("DELETE FROM results WHERE stage = 'score'")
+
     def changing(self) -> None:
         """Note that the exported files no longer follow from the results."""
         with self._database:
             self._database.execute("DELETE FROM meta WHERE name = 'exported'")
-
-    def keep_marks(self, marks: Iterable[Marked]) -> None:
-        """Keep what quality gates say of rows, in place of what they said before."""
-        with self._database:
-            self._database.execute("DELETE FROM meta WHERE name = 'exported'")
-            self._database.execute("DELETE FROM marks")
-            self._database.executemany(
-                "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
-                ((mark.id, mark.gate, mark.model_dump_json().encode()) for mark in marks),
-            )
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """The quality gates whose marked rows are left out of the data."""
-        return tuple(json.loads(self.remembered("dropped") or "[]"))
-
-    def drop(self, gates: Iterable[str]) -> None:
-        """Leave the rows that some quality gates mark out of the data from now on, and no others."""
-        self.remember("dropped", json.dumps(sorted(set(gates))))
-
-    def marked(self) -> dict[str, int]:
-        """How many rows each quality gate marked."""
-        query = "SELECT gate, count(*) FROM marks WHERE id IN (SELECT id FROM rows) GROUP BY gate ORDER BY gate"
-        return dict(self._database.execute(query).fetchall())
-
-    def is_marked(self, row: str, gate: str) -> bool:
-        """Whether a quality gate marked a row, and it has not been made anew since."""
-        query = "SELECT 1 FROM marks WHERE id = ? AND gate = ?"
-        return self._database.execute(query, (row, gate)).fetchone() is not None
 
     def spent(self) -> list[Spent]:
         """What all the replies of this run took, by oracle, those of batches that nobody read among them."""

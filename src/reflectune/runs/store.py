@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ _KEEP_REPLY = (
     " cached_tokens, rejected, batch, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_LAYOUT = 3
+_LAYOUT = 4
 """The layout of the tables, as SQLite's `user_version`; to be raised when they change."""
 _MOST_NAMES = 1000
+_DISK = "Free some disk space, then start the same command again: what was committed is kept."
 
 _SCHEMA = f"""
 BEGIN;
@@ -62,9 +64,10 @@ CREATE TABLE IF NOT EXISTS marks (
     body BLOB NOT NULL,
     PRIMARY KEY (id, gate)
 ) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS made_anew AFTER INSERT ON results BEGIN
+CREATE TRIGGER IF NOT EXISTS made_anew AFTER INSERT ON results WHEN NEW.stage = 'recycle' BEGIN
     DELETE FROM again WHERE id = NEW.id;
     DELETE FROM marks WHERE id = NEW.id;
+    DELETE FROM results WHERE id = NEW.id AND stage = 'score';
 END;
 CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
@@ -175,7 +178,7 @@ class SqliteStore:
         """The JSON of a row's result, if it was made under the same fingerprint and is not to be made again."""
         found = self._database.execute(
             "SELECT body FROM results WHERE stage = ? AND id = ? AND fingerprint = ?"
-            " AND NOT EXISTS (SELECT 1 FROM again WHERE again.id = results.id)",
+            " AND (stage <> 'recycle' OR NOT EXISTS (SELECT 1 FROM again WHERE again.id = results.id))",
             (stage, row, fingerprint),
         ).fetchone()
         return found[0] if found else None
@@ -186,6 +189,26 @@ class SqliteStore:
             ("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (stage, row, fingerprint, failed, body))
         )
         await asyncio.shield(self._commit())
+
+    def keep_results(self, stage: str, fingerprint: str, results: Iterable[tuple[str, bytes, str | None]]) -> None:
+        """Keep several rows' results at once, for a stage that does not wait for anybody.
+
+        Args:
+            stage: The stage.
+            fingerprint: What made them.
+            results: The row, the result as JSON, and the reason where it failed.
+
+        Raises:
+            RunError: They could not be written.
+        """
+        try:
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO results SELECT ?, id, ? || content, ?, ? FROM rows WHERE id = ?",
+                    ((stage, fingerprint, failed, body, row) for row, body, failed in results),
+                )
+        except sqlite3.Error as problem:
+            raise RunError(f"The run's database could not be written: {problem}.", mend=_DISK) from problem
 
     def _text(self, message: Message) -> str | dict[str, str]:
         """A message's text, or the name under which a rubric, which many requests share, is kept once."""
@@ -221,7 +244,7 @@ class SqliteStore:
             self._names.clear()
             error = RunError(
                 f"The run's database could not be written: {problem}.",
-                mend="Free some disk space, then start the same command again: what was committed is kept.",
+                mend=_DISK,
             )
         if waiting.done():
             return

@@ -1,8 +1,8 @@
 """From a prompt and what follows it to tokens, and which of them are scored: by two conventions.
 
-`exact` finds the target by its characters: a token that holds any character of it is scored. Alone, the target follows
-the tokenizer's BOS token, or its EOS token where it has no BOS, so that its first token is scored too; where the text
-is too long, both readings are cut at the same character.
+`exact` finds the target by its characters, and scores the same ones in both readings. Alone, the target follows the
+BOS token that the tokenizer adds; where it adds none, nothing predicts the target's first token, and its characters are
+left out of both readings. Where the text is too long, both are cut at the same character.
 
 `published` does what the released scripts of Selective Reflection-Tuning do: the target begins after as many tokens
 as the text before its last occurrence has when it is encoded by itself; alone it follows the tokenizer's BOS only where
@@ -103,31 +103,29 @@ class ExactReader:
                 mend="Use --convention published, or a model with a tokenizer.json.",
             )
         self._tokenizer = tokenizer
-        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        self._begin = () if begin is None else (begin,)
+        self._begin = _added_before(tokenizer)
 
     def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
         """The two readings of each target; or why there are none."""
         found: dict[int, Pair | Unscorable] = {}
-        cuts: dict[int, tuple[Target, str, bool]] = {}
+        cuts: dict[int, _Cut] = {}
         texts = [question.prompt + question.target for question in questions]
         for number, (tokens, spans) in enumerate(self._encoded(texts, [q.special for q in questions])):
-            question = questions[number]
-            if not question.target.strip():
-                found[number] = Unscorable("empty", "there is no text to score")
-                continue
-            scored = [place for place, (_, end) in enumerate(spans) if end > len(question.prompt)]
-            first = max(scored[0], 1) if scored else max_length
-            if first >= max_length:
-                found[number] = Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
-                continue
-            end = min(scored[-1] + 1, max_length)
-            text = texts[number][len(question.prompt) : spans[end - 1][1]]
-            cuts[number] = Target(tokens[:end], first), text, end <= scored[-1]
-        alone = self._encoded([text for _, text, _ in cuts.values()], [False] * len(cuts))
-        for (number, (target, _, cut)), (tokens, _) in zip(cuts.items(), alone, strict=True):
-            by_itself = Target((*self._begin, *tokens)[:max_length], 1)
-            found[number] = _checked(Pair(target, by_itself, cut))
+            cut = _cut(questions[number], tokens, spans, max_length)
+            if isinstance(cut, Unscorable):
+                found[number] = cut
+            else:
+                cuts[number] = cut
+        alone = self._encoded([cut.text for cut in cuts.values()], [False] * len(cuts))
+        for (number, cut), (tokens, spans) in zip(cuts.items(), alone, strict=True):
+            unpredicted = 0 if self._begin or not spans else spans[0][1]
+            first = sum(end <= cut.begins + unpredicted for _, end in cut.spans)
+            pair = Pair(
+                conditioned=Target(cut.tokens, max(first, 1)),
+                alone=Target((*self._begin, *tokens), max(len(self._begin), 1)),
+                truncated=cut.truncated,
+            )
+            found[number] = _checked(pair)
         return [found[number] for number in range(len(questions))]
 
     def _encoded(self, texts: list[str], special: list[bool]) -> list[tuple[tuple[int, ...], list[tuple[int, int]]]]:
@@ -140,6 +138,47 @@ class ExactReader:
                 for place, tokens, spans in zip(places, read["input_ids"], read["offset_mapping"], strict=True):
                     found[place] = tuple(tokens), spans
         return [found[place] for place in range(len(texts))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A target after its prompt, cut to the most tokens.
+
+    Attributes:
+        tokens: Every token.
+        spans: The characters that each holds, as (begin, end).
+        begins: The character at which the target begins.
+        text: The target as far as it fits.
+        truncated: Whether that is not all of it.
+    """
+
+    tokens: tuple[int, ...]
+    spans: list[tuple[int, int]]
+    begins: int
+    text: str
+    truncated: bool
+
+
+def _cut(
+    question: Question, tokens: tuple[int, ...], spans: list[tuple[int, int]], max_length: int
+) -> _Cut | Unscorable:
+    if not question.target.strip():
+        return Unscorable("empty", "there is no text to score")
+    begins = len(question.prompt)
+    within = [place for place, (_, end) in enumerate(spans) if end > begins]
+    if not within or max(within[0], 1) >= max_length:
+        return Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
+    end = min(within[-1] + 1, max_length)  # without what the tokenizer adds at the end
+    text = question.target[: spans[end - 1][1] - begins]
+    return _Cut(tokens[:end], spans[:end], begins, text, truncated=end <= within[-1])
+
+
+def _added_before(tokenizer: Any) -> tuple[int, ...]:
+    """The special tokens that a tokenizer puts before a text by itself: most often a BOS token, or nothing."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    places = (place for place in range(len(full)) if full[place : place + len(bare)] == bare)
+    return tuple(full[: next(places, 0)])
 
 
 class PublishedReader:

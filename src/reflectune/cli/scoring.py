@@ -1,0 +1,304 @@
+"""Score the rows of a run that have no score yet, and write what they came to."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+
+from reflectune.cli.dataset import is_run
+from reflectune.cli.finish import note_stage
+from reflectune.cli.intake import take_in
+from reflectune.cli.job import Job, address_of, check_places, recipe_of
+from reflectune.cli.recycle import name_of
+from reflectune.cli.screen import Meter, Reading, err, say
+from reflectune.errors import SettingsError
+from reflectune.formats import write_rows
+from reflectune.recipe import STAGES, Recipe, ScoreSettings
+from reflectune.records import Scored
+from reflectune.recycling import STAGE as RECYCLE
+from reflectune.runs import Counts, Maker, RunDir
+from reflectune.score import STAGE, Scorer, Versions, warning
+from reflectune.student import open_student
+
+_KEPT_TOGETHER = 2.0
+"""Seconds after which what was scored is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be scored.
+
+    Attributes:
+        data: A run's folder, or data.
+        run: The folder of the run that data become.
+        settings: The flags that say how to score, as far as they were given.
+        intake: The flags that say which rows are taken, as far as they were given.
+        fresh: Whether every row is scored again.
+        quiet: Whether to show only errors.
+    """
+
+    data: str
+    run: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    intake: dict[str, Any] = field(default_factory=dict)
+    fresh: bool = False
+    quiet: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        if is_run(self.data):
+            return Path(self.data)
+        return self.run or Path("runs") / name_of(self.data, self.intake.get("shard"))
+
+    def recipe(self) -> Recipe:
+        """The run's recipe with what is asked for.
+
+        Raises:
+            SettingsError: It does not fit together.
+        """
+        before = recipe_of(self.folder)
+        if is_run(self.data):
+            if taken := self.intake.keys() - {"max_failed"}:
+                raise SettingsError(
+                    f"--{min(taken)} is for data, and {self.data} is a run, whose rows are taken already.",
+                    mend="Leave it out, or name the data.",
+                )
+            if before is None:
+                raise SettingsError(f"{self.data} has no recipe.yaml that can be read.", mend="Score its data instead.")
+            values = before.model_dump(mode="json", exclude_none=True) | self.intake
+        else:
+            values = {"data": self.data, "stages": ["score"], **self.intake}
+            if before is not None:
+                values |= {"stages": before.stages, "recycle": before.recycle, "select": before.select}
+        earlier = before.score.model_dump(mode="json", exclude_none=True) if before and before.score else {}
+        stages = [name for name in STAGES if name in {*values["stages"], "score"}]
+        return Recipe.made_of(values | {"score": earlier | self.settings, "stages": stages}, source="The command")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What scoring came to.
+
+    Attributes:
+        counts: How many rows ended how.
+        versions: How many versions have scores.
+        unscored: How many halves have none, by reason.
+        above_one: How many IFDs are above 1.
+        seconds: How long it took.
+        stopped: Whether somebody stopped it.
+        maker: What made the scores.
+    """
+
+    counts: Counts
+    versions: int
+    unscored: dict[str, int]
+    above_one: int
+    seconds: float
+    stopped: bool
+    maker: dict[str, str | int]
+
+    def summary(self, run: Path) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "run": str(run),
+            "rows": self.counts.rows,
+            "scored": self.counts.done,
+            "failed": self.counts.failed,
+            "pending": self.counts.pending,
+            "failures": self.counts.reasons,
+            "versions": self.versions,
+            "unscored": self.unscored,
+            "ifd_above_one": self.above_one,
+            "scorer": self.maker,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
+    """Score, show what it came to, and end with the exit code that says so."""
+    recipe = asked.recipe()
+    if dry_run:
+        _show_what_there_is(asked, recipe, as_json=as_json)
+        return
+    outcome = score_run(asked, recipe)
+    if not asked.quiet:
+        _show(asked.folder, outcome)
+    if as_json:
+        typer.echo(orjson.dumps(outcome.summary(asked.folder)).decode())
+    if outcome.stopped:
+        raise typer.Exit(130)
+    if outcome.counts.failed > recipe.max_failed * outcome.counts.rows:
+        raise typer.Exit(3)
+
+
+def score_run(asked: Asked, recipe: Recipe) -> Outcome:
+    """Score every row of a run that is pending, and write its files.
+
+    Raises:
+        InputError: The data cannot be read.
+        MissingExtraError: torch or transformers is not installed.
+        OracleError: The student cannot be loaded or used.
+        RunError: The run's folder cannot be used.
+        SettingsError: The recipe does not fit the data or the student.
+    """
+    began = time.monotonic()
+    if not is_run(asked.data):
+        check_places(Job(recipe, asked.folder, fresh=asked.fresh))
+    settings = recipe.score or ScoreSettings()
+    with RunDir(asked.folder) as run:
+        if not is_run(asked.data):
+            take_in(run, recipe, quiet=asked.quiet)
+        say(f"loading the student {settings.student}", quiet=asked.quiet)
+        student = open_student(settings, address_of(recipe))
+        try:
+            scorer = Scorer(student, settings)
+            maker = Maker(scorer.fingerprint, str(scorer.maker["student"]), str(scorer.maker["template_hash"]))
+            run.made_by(STAGE, maker)
+            run.confirm(STAGE)
+            if asked.fresh:
+                run.forget_scores()
+            stopped = _score_pending(run, scorer, quiet=asked.quiet)
+        finally:
+            student.close()
+        versions, unscored, above_one = _write(run, scorer.maker)
+        note_stage(run, recipe, "score", scorer.maker)
+        counts = run.counts(STAGE)
+        seconds = time.monotonic() - began
+        return Outcome(counts, versions, unscored, above_one, seconds, stopped, scorer.maker)
+
+
+def _score_pending(run: RunDir, scorer: Scorer, *, quiet: bool) -> bool:
+    """Score what has no score, committing every few seconds; returns whether somebody stopped it."""
+    counts = run.counts(STAGE)
+    before = counts.rows - counts.pending
+    tokens = 0
+    reasons = dict(counts.reasons)
+    with Meter(counts.rows, before, quiet=quiet) as meter, _drained_on_signals() as stopping:
+        rows = (_versions(run, example.id) for example in run.pending(STAGE))
+        waiting: list[tuple[str, bytes, str | None]] = []
+        committed = time.monotonic()
+        for number, scored in enumerate(scorer.score(takewhile(lambda _: not stopping(), rows)), 1):
+            waiting.append(_entry(scored))
+            if reason := waiting[-1][-1]:
+                reasons[reason] = reasons.get(reason, 0) + 1
+            tokens += sum(
+                (one.instruction_tokens or 0) + (one.response_tokens or 0) for one in scored.versions.values()
+            )
+            if time.monotonic() - committed > _KEPT_TOGETHER:
+                run.store.keep_results(STAGE, scorer.fingerprint, waiting)
+                waiting, committed = [], time.monotonic()
+            meter.show(Reading(before + number, tokens, reasons, note="stopping" if stopping() else ""))
+        run.store.keep_results(STAGE, scorer.fingerprint, waiting)
+        return stopping()
+
+
+def _versions(run: RunDir, name: str) -> Versions:
+    row = next(run.rows(RECYCLE, row=name))
+    if row.example is None:
+        raise ValueError(f"Row {name} holds no pair.")
+    return Versions.of(row.example, row.result)
+
+
+def _entry(scored: Scored) -> tuple[str, bytes, str | None]:
+    failed = None if scored.versions else scored.unscored[0].reason
+    return scored.id, scored.model_dump_json(exclude_defaults=True).encode(), failed
+
+
+def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int], int]:
+    """Write `scores.jsonl` and `unscored.jsonl`; returns how many versions, what has no score, IFDs above 1."""
+    versions = above_one = 0
+    unscored: dict[str, int] = {}
+
+    def lines() -> Iterator[dict[str, Any]]:
+        nonlocal versions, above_one
+        for scored in run.scores():
+            for name, scores in scored.versions.items():
+                versions += 1
+                above_one += scores.ifd_ppl is not None and scores.ifd_ppl > 1
+                yield {"id": scored.id, "version": name, **scores.model_dump(), **maker}
+
+    def failures() -> Iterator[dict[str, Any]]:
+        for scored in run.scores():
+            for failure in scored.failures:
+                unscored[failure.reason] = unscored.get(failure.reason, 0) + 1
+                yield failure.model_dump()
+
+    write_rows(run.path / "scores.jsonl", lines())
+    write_rows(run.path / "unscored.jsonl", failures())
+    return versions, unscored, above_one
+
+
+@contextmanager
+def _drained_on_signals() -> Iterator[Callable[[], bool]]:
+    """Within it, Ctrl-C and `kill` let the rows in hand be finished; a second one stops at once."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        err.print("Stopping: the rows in hand are finished. Press Ctrl-C again to stop at once.")
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(folder: Path, outcome: Outcome) -> None:
+    counts = outcome.counts
+    err.print(
+        f"{counts.rows:,} rows: {counts.done:,} scored ({outcome.versions:,} versions), {counts.failed:,} failed,"
+        f" {counts.pending:,} pending · {outcome.seconds:.1f} s"
+    )
+    for reason, count in sorted(outcome.unscored.items(), key=lambda entry: -entry[1]):
+        err.print(f"  {count:>6,} halves of a version without a score: {reason}")
+    if told := warning(outcome.above_one, outcome.versions):
+        err.print(told, style="yellow")
+    err.print(f"scores    {folder / 'scores.jsonl'}")
+    if outcome.unscored:
+        err.print(f"unscored  {folder / 'unscored.jsonl'}")
+    if outcome.counts.pending:
+        err.print(f"Stopped. Go on with: reflectune score {folder}", style="yellow")
+    else:
+        err.print(f"Choose with: reflectune select {folder}")
+
+
+def _show_what_there_is(asked: Asked, recipe: Recipe, *, as_json: bool) -> None:
+    settings = recipe.score or ScoreSettings()
+    found: dict[str, Any] = {"run": str(asked.folder), "student": settings.student}
+    if is_run(asked.data):
+        with RunDir(asked.folder, look=True) as run:
+            recycled = run.counts(RECYCLE)
+            rows = recycled.rows
+            versions = sum(len(row.result.versions) if row.result else 1 for row in run.rows(RECYCLE) if row.example)
+    else:
+        from itertools import islice
+
+        from reflectune.cli.intake import in_shard
+        from reflectune.cli.job import source_of
+
+        rows = sum(1 for _ in in_shard(islice(source_of(recipe).rows(), recipe.limit), recipe.shard))
+        versions = rows
+    found |= {"rows": rows, "versions": versions, "texts": versions * (4 if settings.halves == "both" else 2)}
+    if as_json:
+        typer.echo(orjson.dumps(found).decode())
+    else:
+        err.print(
+            f"{rows:,} rows in {versions:,} versions, {found['texts']:,} texts to read, by {settings.student};"
+            f" those that {asked.folder} has scored already are not read again."
+        )

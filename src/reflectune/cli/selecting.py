@@ -1,0 +1,241 @@
+"""Select the rows of a scored run, and write what was kept and what was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from reflectune.cli.finish import note_stage
+from reflectune.cli.job import recipe_of
+from reflectune.cli.screen import err, say
+from reflectune.embedding import Embedder
+from reflectune.errors import RunError, SettingsError
+from reflectune.formats import Mapping as ColumnMapping
+from reflectune.formats import check_target, convert, write_rows
+from reflectune.recipe import STAGES, SelectSettings
+from reflectune.records import Scored, VersionName, VersionScores
+from reflectune.recycling import STAGE
+from reflectune.runs import RunDir, StoredRow
+from reflectune.runs.export import PROVENANCE, provenance
+from reflectune.selection import Candidate, Dropped, Kept, Selection, select
+
+_UNSCORED_RULES = {"random", "coherence", "diverse"}
+_EMBEDDED_RULES = {"coherence", "diverse"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is to be selected.
+
+    Attributes:
+        run: The run's folder.
+        settings: The rule.
+        embedder: The model of sentence embeddings.
+        to: Another shape than the input's own.
+        output: A further file for the data.
+        provenance: Whether each row says where it comes from.
+        show: How many rows of each reason are shown.
+    """
+
+    run: Path
+    settings: SelectSettings
+    embedder: str | None = None
+    to: str | None = None
+    output: Path | None = None
+    provenance: bool = True
+    show: int = 0
+
+
+def carry_out(chosen: Chosen, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Select, write, and show what it came to.
+
+    Raises:
+        MissingExtraError: A rule needs embeddings, and there is nothing that makes them.
+        RunError: The run's folder cannot be used, or was not scored.
+        SettingsError: The rule or the output cannot be used.
+    """
+    if chosen.output is not None:
+        check_target(chosen.output)
+    with RunDir(chosen.run, create=False, look=dry_run) as run:
+        selection = _selected(run, chosen, quiet=quiet)
+        summary = _summary(chosen, selection)
+        if not dry_run:
+            _write(run, chosen, selection, summary)
+    if not quiet:
+        _show(chosen, selection, written=not dry_run)
+    if as_json:
+        typer.echo(orjson.dumps(summary).decode())
+
+
+def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
+    """Every row of the run, kept or dropped."""
+    scores = {scored.id: scored for scored in run.scores()}
+    rows = list(run.rows(STAGE))
+    needs_scores = chosen.settings.rule not in _UNSCORED_RULES
+    if needs_scores and not scores:
+        raise RunError(f"{chosen.run} has no scores.", mend=f"Make them first: reflectune score {chosen.run}")
+    if left := sum(row.example is not None and row.id not in scores for row in rows) if needs_scores else 0:
+        say(f"{left:,} rows have no scores yet and are dropped: reflectune score {chosen.run}", quiet=quiet)
+    beforehand = {row.id: reason for row in rows if (reason := _out(row, scores, chosen, run.marks.dropped))}
+    candidates = [_candidate(row, scores.get(row.id)) for row in rows if row.id not in beforehand]
+    if chosen.settings.rule in _EMBEDDED_RULES:
+        candidates = _embedded(candidates, {row.id: row for row in rows}, chosen)
+    selection = select(candidates, chosen.settings)
+    found: dict[str, Kept | Dropped] = dict(beforehand)
+    found |= {row.id: row for row in selection.kept}
+    found |= {row.id: row for row in selection.dropped}
+    every = [found[row.id] for row in rows]
+    return Selection(
+        tuple(row for row in every if isinstance(row, Kept)), tuple(row for row in every if isinstance(row, Dropped))
+    )
+
+
+def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Kept | Dropped | None:
+    """What becomes of a row before any rule looks at it; `None` where the rule is to say."""
+    if row.example is None:
+        return Dropped(row.id, None, "unreadable", row.failure.detail if row.failure else "")
+    if marked := sorted(set(gates) & set(row.gates)):
+        return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
+    if row.id not in scores and chosen.settings.rule not in _UNSCORED_RULES:
+        return Dropped(row.id, None, "not-scored", "It has no scores yet.")
+    if chosen.settings.rule == "selective" and row.failure is not None:
+        detail = f"{row.failure.stage}: {row.failure.reason}"
+        lost = Dropped(row.id, None, "not-recycled", detail)
+        return Kept(row.id, "original", "original", detail) if chosen.settings.keep_original else lost
+    return None
+
+
+def _candidate(row: StoredRow, scored: Scored | None) -> Candidate:
+    """A row with the versions that it has now."""
+    there: dict[VersionName, VersionScores] = dict.fromkeys(_versions(row), VersionScores())
+    known = {name: scores for name, scores in scored.versions.items() if name in there} if scored else {}
+    if scored is None:
+        return Candidate(Scored(id=row.id, versions=there))
+    return Candidate(scored.model_copy(update={"versions": known}))
+
+
+def _versions(row: StoredRow) -> dict[VersionName, Any]:
+    if row.result is not None:
+        return dict(row.result.versions)
+    return {"original": row.example.version} if row.example else {}
+
+
+def _embedded(candidates: list[Candidate], rows: Mapping[str, StoredRow], chosen: Chosen) -> list[Candidate]:
+    """Candidates with their places in a space of sentences."""
+    embedder = Embedder.open(chosen.embedder)
+    asked = [
+        (place, name, version)
+        for place, candidate in enumerate(candidates)
+        for name, version in _versions(rows[candidate.scored.id]).items()
+        if version.instruction.strip() and version.response.strip()
+    ]
+    if not asked:
+        raise RunError(f"{chosen.run} holds no row with an instruction and a response.", mend="Check the data.")
+    instructions = embedder.embed([version.instruction for _, _, version in asked])
+    responses = embedder.embed([version.response for _, _, version in asked])
+    coherence: list[dict[VersionName, float]] = [{} for _ in candidates]
+    places: list[dict[VersionName, Any]] = [{} for _ in candidates]
+    for number, (place, name, _) in enumerate(asked):
+        coherence[place][name] = float(instructions[number] @ responses[number])
+        places[place][name] = instructions[number]
+    return [Candidate(candidate.scored, coherence[place], places[place]) for place, candidate in enumerate(candidates)]
+
+
+def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str, Any]) -> None:
+    stored = run.remembered("mapping")
+    if stored is None:
+        raise RunError(f"{run.path} holds no data.", mend="Recycle or score some first.")
+    mapping = ColumnMapping.model_validate_json(stored)
+    kept = {row.id: row for row in selection.kept}
+
+    def lines() -> Iterator[dict[str, Any]]:
+        scores = {scored.id: scored for scored in run.scores() if scored.id in kept}
+        for row in run.rows(STAGE):
+            if row.id in kept:
+                yield _line(row, kept[row.id], scores.get(row.id), mapping, chosen)
+
+    write_rows(run.path / "selected.jsonl", lines())
+    write_rows(run.path / "dropped.jsonl", (_plain(row) for row in selection.dropped))
+    if chosen.output is not None:
+        if run.path.resolve() in chosen.output.resolve().parents:
+            raise SettingsError(f"{chosen.output} would overwrite what is there.", mend="Name a file elsewhere.")
+        write_rows(chosen.output, lines())
+    recipe = recipe_of(run.path)
+    if recipe is not None:
+        stages = tuple(name for name in STAGES if name in {*recipe.stages, "select"})
+        recipe = recipe.model_copy(update={"select": chosen.settings, "stages": stages})
+        note_stage(run, recipe, "select", summary)
+
+
+def _line(row: StoredRow, kept: Kept, scored: Scored | None, mapping: ColumnMapping, chosen: Chosen) -> dict[str, Any]:
+    if row.example is None:
+        raise ValueError(f"Row {row.id} holds no pair.")
+    version = _versions(row)[kept.version]
+    others = mapping.other_columns(row.raw)
+    if chosen.to:
+        line = convert(row.example, version, chosen.to, others=others)
+    else:
+        line = row.raw if kept.version == "original" else mapping.write(row.raw, version)
+    if not chosen.provenance:
+        return line
+    own = provenance(row) | {"version": kept.version, "selected": kept.reason}
+    own |= scored.versions[kept.version].model_dump() if scored and kept.version in scored.versions else {}
+    earlier = {f"{PROVENANCE}_original": line[PROVENANCE]} if PROVENANCE in line else {}
+    return line | earlier | {PROVENANCE: own}
+
+
+def _plain(row: Dropped) -> dict[str, Any]:
+    return {"id": row.id, "version": row.version, "reason": row.reason, "detail": row.detail}
+
+
+def _summary(chosen: Chosen, selection: Selection) -> dict[str, Any]:
+    return {
+        "run": str(chosen.run),
+        **chosen.settings.model_dump(),
+        "rows": len(selection.kept) + len(selection.dropped),
+        "kept": len(selection.kept),
+        "dropped": len(selection.dropped),
+        "kept_by_reason": {reason: count for (kept, reason), count in selection.reasons.items() if kept},
+        "dropped_by_reason": {reason: count for (kept, reason), count in selection.reasons.items() if not kept},
+    }
+
+
+def _show(chosen: Chosen, selection: Selection, *, written: bool) -> None:
+    rows = len(selection.kept) + len(selection.dropped)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{chosen.settings.rule}: {rows:,} rows")
+    for name in ("rows", "share"):
+        table.add_column(name, justify="right")
+    for which, count in ((True, len(selection.kept)), (False, len(selection.dropped))):
+        table.add_row(*_cells("kept" if which else "dropped", count, rows), style="bold")
+        for (kept, reason), of_these in selection.reasons.items():
+            if kept is which:
+                table.add_row(*_cells(f"  {reason}", of_these, rows))
+    err.print(table)
+    for kept, reason in selection.reasons if chosen.show else ():
+        _show_some(kept, reason, selection, chosen.show)
+    if chosen.settings.rule == "selective" and not chosen.settings.keep_original:
+        err.print(
+            "As in the released code, rows whose response was not replaced are dropped; --keep-original keeps them."
+        )
+    if written:
+        err.print(f"data      {chosen.output or chosen.run / 'selected.jsonl'}")
+        err.print(f"dropped   {chosen.run / 'dropped.jsonl'}")
+
+
+def _cells(name: str, count: int, rows: int) -> tuple[str, str, str]:
+    return name, f"{count:,}", f"{count / rows:.1%}" if rows else "-"
+
+
+def _show_some(kept: bool, name: str, selection: Selection, most: int) -> None:
+    rows: tuple[Kept | Dropped, ...] = selection.kept if kept else selection.dropped
+    err.print(Text(f"── {'kept' if kept else 'dropped'}: {name}", style="bold"))
+    for row in [row for row in rows if row.reason == name][:most]:
+        err.print(f"{row.id}  {row.version or '-'}  {row.detail}")
