@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import Literal
 from reflectune.errors import InputError, RunError
 from reflectune.formats import open_source, parse_mapping
 from reflectune.formats.source import Row
-from reflectune.records import Scored, Version, VersionName, VersionScores
+from reflectune.records import Version, VersionName, VersionScores
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir, StoredRow
 from reflectune.runs.export import PROVENANCE
-from reflectune.runs.store import connect
 
 Wanted = Literal["original", "Q", "A", "QA", "latest"]
 """Which version of a run's rows; `latest` is the one that went through the most reflections."""
@@ -79,7 +76,7 @@ def of_run(path: Path, version: Wanted = "latest", limit: int | None = None) -> 
     """
     before, after = DataSet("original", run=path), DataSet(version, run=path)
     with RunDir(path, look=True) as folder:
-        scored = {scores.id: scores.versions for scores in _scores(folder)}
+        scored = {scores.id: scores.versions for scores in folder.scores()}
         found = ((row, name) for row in folder.rows(STAGE) if (name := _version(row, version)))
         for row, name in islice(found, limit):
             versions = row.result.versions if row.result else {}
@@ -98,7 +95,7 @@ def originals(path: Path, limit: int | None = None) -> DataSet:
     """The rows of a run as they were read, whether or not they were rewritten."""
     data = DataSet("original", run=path)
     with RunDir(path, look=True) as folder:
-        scored = {scores.id: scores.versions for scores in _scores(folder)}
+        scored = {scores.id: scores.versions for scores in folder.scores()}
         examples = (row.example for row in folder.rows(STAGE) if row.example)
         for example in islice(examples, limit):
             _add(data, example.id, example.version, scored.get(example.id, {}).get("original"))
@@ -124,14 +121,3 @@ def _id(row: Row) -> str:
     origin = row.raw.get(PROVENANCE)
     own = origin.get("id") if isinstance(origin, dict) else None
     return own if isinstance(own, str) else row.example.id if row.example else ""
-
-
-def _scores(folder: RunDir) -> Iterator[Scored]:
-    """What the student makes of the rows, as far as they were scored as they are now."""
-    with closing(connect(folder.path / "state.sqlite", look=True)) as database:
-        query = (
-            "SELECT body FROM results JOIN rows ON rows.id = results.id"
-            " WHERE stage = 'score' AND failed IS NULL ORDER BY position"
-        )
-        for (body,) in database.execute(query):
-            yield Scored.model_validate_json(body)
