@@ -19,7 +19,7 @@ LEVELS = [
     {"errors", "records", "tags"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
     {"oracles", "ask", "quality", "student", "embedding"},
-    {"recycling", "gates", "testing", "score", "selection", "evaluate", "chooser"},
+    {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser"},
     {"cli"},
     {"__main__"},
 ]
@@ -28,7 +28,7 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 # Inside one level, the lower engines that their neighbours may use.
 NEIGHBOURS = {
     *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats")),
-    *(("evaluate", "gates"), ("chooser", "score")),
+    *(("evaluate", "gates"), ("chooser", "scoring")),
 }
 
 OPTIONAL = (

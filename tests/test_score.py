@@ -12,7 +12,7 @@ from plain_scores import PlainScorer
 from reflectune.prompts import Prompts
 from reflectune.recipe import ScoreSettings
 from reflectune.records import Example, Version
-from reflectune.score import Versions, score
+from reflectune.scoring import Versions, score
 from reflectune.student import Student, open_student
 from reflectune.student.weights import find_student
 

@@ -6,12 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reflectune.chooser import StudentChooser as StudentChooser
+    from reflectune.embedding import Embedder as Embedder
     from reflectune.errors import InputError as InputError
     from reflectune.errors import MissingExtraError as MissingExtraError
     from reflectune.errors import OracleError as OracleError
     from reflectune.errors import ReflectuneError as ReflectuneError
     from reflectune.errors import RunError as RunError
     from reflectune.errors import SettingsError as SettingsError
+    from reflectune.evaluate import Statistics as Statistics
+    from reflectune.evaluate import compare as compare
+    from reflectune.evaluate import stats as stats
     from reflectune.formats import convert as convert
     from reflectune.formats import open_source as open_source
     from reflectune.formats import write_rows as write_rows
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from reflectune.oracles.naming import open_oracle as open_oracle
     from reflectune.recipe import Recipe as Recipe
     from reflectune.recipe import RecycleSettings as RecycleSettings
+    from reflectune.recipe import ScoreSettings as ScoreSettings
+    from reflectune.recipe import SelectSettings as SelectSettings
     from reflectune.records import Example as Example
     from reflectune.records import Failure as Failure
     from reflectune.records import Message as Message
@@ -29,13 +36,25 @@ if TYPE_CHECKING:
     from reflectune.records import Request as Request
     from reflectune.records import Rewrite as Rewrite
     from reflectune.records import Sampling as Sampling
+    from reflectune.records import Scored as Scored
     from reflectune.records import Version as Version
+    from reflectune.records import VersionScores as VersionScores
     from reflectune.recycling import recycle as recycle
     from reflectune.runs import RunDir as RunDir
+    from reflectune.scoring import Scorer as Scorer
+    from reflectune.scoring import Scores as Scores
+    from reflectune.scoring import Versions as Versions
+    from reflectune.scoring import score as score
+    from reflectune.selection import Candidate as Candidate
+    from reflectune.selection import Selection as Selection
+    from reflectune.selection import select as select
+    from reflectune.student import open_student as open_student
     from reflectune.testing import MemoryStore as MemoryStore
     from reflectune.testing import ScriptedOracle as ScriptedOracle
 
 _HOMES = {
+    "Candidate": "selection",
+    "Embedder": "embedding",
     "Engine": "oracles.engine",
     "Example": "records",
     "Failure": "records",
@@ -46,8 +65,8 @@ _HOMES = {
     "Oracle": "oracles",
     "OracleError": "errors",
     "Recipe": "recipe",
-    "Recycled": "records",
     "RecycleSettings": "recipe",
+    "Recycled": "records",
     "ReflectuneError": "errors",
     "Remark": "records",
     "Reply": "records",
@@ -56,13 +75,28 @@ _HOMES = {
     "RunDir": "runs",
     "RunError": "errors",
     "Sampling": "records",
+    "ScoreSettings": "recipe",
+    "Scored": "records",
+    "Scorer": "scoring",
+    "Scores": "scoring",
     "ScriptedOracle": "testing",
+    "SelectSettings": "recipe",
+    "Selection": "selection",
     "SettingsError": "errors",
+    "Statistics": "evaluate",
+    "StudentChooser": "chooser",
     "Version": "records",
+    "VersionScores": "records",
+    "Versions": "scoring",
+    "compare": "evaluate",
     "convert": "formats",
     "open_oracle": "oracles.naming",
     "open_source": "formats",
+    "open_student": "student",
     "recycle": "recycling",
+    "score": "scoring",
+    "select": "selection",
+    "stats": "evaluate",
     "write_rows": "formats",
 }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reflectune.oracles.engine import Rejected
 from reflectune.recipe import ScoreSettings
 from reflectune.records import Example, Scored, Version
-from reflectune.score import Scorer, Versions
+from reflectune.scoring import Scorer, Versions
 from reflectune.student import Student
 
 Choice = bool | Rejected

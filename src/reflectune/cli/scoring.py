@@ -26,7 +26,7 @@ from reflectune.recipe import STAGES, Recipe, ScoreSettings
 from reflectune.records import Scored
 from reflectune.recycling import STAGE as RECYCLE
 from reflectune.runs import Counts, Maker, RunDir
-from reflectune.score import STAGE, Scorer, Versions, warning
+from reflectune.scoring import STAGE, Scorer, Versions, warning
 from reflectune.student import open_student
 
 _KEPT_TOGETHER = 2.0
