@@ -87,7 +87,7 @@ def show(
 
 @app.command("resume")
 def resume(run: Folder, budget: Budget = None, json: AsJson = False, quiet: Quiet = False) -> None:
-    """Go on with a run, as its recipe says.
+    """Go on with a run, as its recipe says: recycle, then score and select where that was done or begun.
 
     [bold]Examples[/bold]
 
@@ -95,10 +95,21 @@ def resume(run: Folder, budget: Budget = None, json: AsJson = False, quiet: Quie
 
     reflectune runs resume runs/data --budget 20     after the budget was spent
     """
-    from reflectune.cli.job import Job
-    from reflectune.cli.recycle import carry_out
+    recipe = _recipe(run, budget=budget)
+    if "recycle" in recipe.stages:
+        from reflectune.cli.job import Job
+        from reflectune.cli.recycle import carry_out
 
-    carry_out(Job(_recipe(run, budget=budget), run, quiet), as_json=json)
+        carry_out(Job(recipe, run, quiet), as_json=json)
+    if "score" in recipe.stages:
+        from reflectune.cli import scoring
+
+        scoring.carry_out(scoring.Asked(str(run), quiet=quiet), dry_run=False, as_json=json)
+    if "select" in recipe.stages and recipe.select is not None:
+        from reflectune.cli import selecting
+
+        chosen = selecting.Chosen(run, recipe.select)
+        selecting.carry_out(chosen, dry_run=False, as_json=json, quiet=quiet)
 
 
 @app.command("retry")
