@@ -63,8 +63,11 @@ class ServerStudent:
 
     async def _together(self, targets: Sequence[Target]) -> list[float | Unscorable]:
         different = list(dict.fromkeys(targets))
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._loss(target)) for target in different]
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._loss(target)) for target in different]
+        except ExceptionGroup as problems:  # one of them says it; the others are most often the same
+            raise problems.exceptions[0] from None
         known = dict(zip(different, (task.result() for task in asked), strict=True))
         return [known[target] for target in targets]
 

@@ -1,0 +1,159 @@
+"""Students: small models of several kinds in packs and text by text, GGUF weights, and one behind a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopback import Loopback
+from reflectune.errors import OracleError, SettingsError
+from reflectune.recipe import ScoreSettings
+from reflectune.records import Example
+from reflectune.scoring import score
+from reflectune.student import Target, Unscorable, open_student
+from reflectune.student.weights import find_student
+from test_tokens import spelling
+
+pytestmark = pytest.mark.model
+
+SERVER = Path(__file__).with_name("prompt_server.py")
+ROWS = [
+    Example("cats", "Why do cats purr?", "They like it, and it calms them."),
+    Example("dogs", "Why do dogs bark at the postman?", "They guard their house."),
+    Example("sums", "Add the numbers.", "Seven.", input="3 and 4"),
+]
+
+
+def small(kind: str) -> Any:
+    """A small model of a kind, with random weights."""
+    import torch
+    import transformers as t
+
+    torch.manual_seed(1)
+    plain = {"vocab_size": 260, "hidden_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+    if kind == "llama":
+        return t.LlamaForCausalLM(t.LlamaConfig(**plain, **heads))
+    if kind == "mistral":
+        return t.MistralForCausalLM(t.MistralConfig(**plain, **heads, sliding_window=16))
+    if kind == "gemma2":
+        return t.Gemma2ForCausalLM(t.Gemma2Config(**plain, **heads, head_dim=16, sliding_window=16))
+    if kind == "gpt2":
+        return t.GPT2LMHeadModel(t.GPT2Config(vocab_size=260, n_embd=64, n_layer=2, n_head=4))
+    return t.MambaForCausalLM(t.MambaConfig(**plain, state_size=8))
+
+
+def texts() -> list[Target]:
+    """Texts that begin alike and differ, some longer than a sliding window."""
+    begin = tuple(range(20, 50))
+    return [
+        Target((*begin, *range(60, 90)), 30),
+        Target((*begin, *range(90, 100)), 12),
+        Target(tuple(range(100, 104)), 1),
+        Target((*begin, *range(60, 90)), 1),
+    ]
+
+
+def plainly(model: Any, target: Target) -> float:
+    """The loss of one text by the model's own forward pass."""
+    import torch
+
+    labels = torch.tensor([target.tokens])
+    labels[0, : target.first] = -100
+    with torch.no_grad():
+        loss: float = model.eval()(torch.tensor([target.tokens]), labels=labels).loss.item()
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("kind", "packed"), [("llama", True), ("mistral", True), ("gemma2", False), ("gpt2", None), ("mamba", False)]
+)
+def test_losses_are_those_of_each_text_by_itself(kind: str, packed: bool | None, tmp_path: Path) -> None:
+    model = small(kind)
+    model.save_pretrained(tmp_path)
+    spelling(begins=True).save_pretrained(tmp_path)
+    student = open_student(ScoreSettings(student=str(tmp_path), batch_tokens=200))
+    assert packed is None or student.packed is packed  # type: ignore[attr-defined]
+    expected = [plainly(model, target) for target in texts()]
+    assert student.losses(texts()) == pytest.approx(expected, abs=1e-4)
+    assert student.losses([]) == []
+
+
+def test_other_numbers_are_nearly_the_same(tmp_path: Path) -> None:
+    small("llama").save_pretrained(tmp_path)
+    spelling(begins=True).save_pretrained(tmp_path)
+    exact = open_student(ScoreSettings(student=str(tmp_path))).losses(texts())
+    rough = open_student(ScoreSettings(student=str(tmp_path), dtype="bfloat16")).losses(texts())
+    assert rough == pytest.approx(exact, abs=0.05)
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    model = small("llama")
+    model.model.norm.weight.data[:] = float("nan")
+    model.save_pretrained(tmp_path)
+    spelling(begins=True).save_pretrained(tmp_path)
+    (found,) = open_student(ScoreSettings(student=str(tmp_path))).losses(texts()[:1])
+    assert isinstance(found, Unscorable)
+    assert found.reason == "non-finite"
+
+
+def test_what_is_no_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OracleError, match="cannot be loaded"):
+        open_student(str(tmp_path))
+    with pytest.raises(OracleError, match="cannot be loaded"):
+        open_student("nobody/has-such-a-model")
+    with pytest.raises(SettingsError, match="no model"):
+        open_student("./nowhere")
+
+
+def test_gguf_weights_are_converted_once() -> None:
+    first, second = find_student("local"), find_student("local")
+    assert first == second
+    assert (Path(first.folder) / "model.safetensors").is_file()
+
+
+@pytest.fixture
+def folder() -> str:
+    return find_student("local").folder
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest, folder: str) -> Iterator[str]:
+    with Loopback(folder, *request.param, script=SERVER) as server:
+        yield server.base_url
+
+
+def behind(url: str, folder: str) -> ScoreSettings:
+    return ScoreSettings(student=f"smol@{url}", tokenizer=folder)
+
+
+@pytest.mark.parametrize("served", [(), ("--busy-every", "5")], indirect=True)
+def test_a_served_student_scores_as_a_local_one(served: str, folder: str) -> None:
+    local = score(ROWS, "local")
+    student = open_student(behind(served, folder))
+    found = score(ROWS, student)
+    student.close()
+    for one, other in zip(found.scored, local.scored, strict=True):
+        ours, theirs = one.versions["original"].model_dump(), other.versions["original"].model_dump()
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("served", [("--longest", "40")], indirect=True)
+def test_a_text_that_a_server_refuses_has_no_score(served: str, folder: str) -> None:
+    student = open_student(behind(served, folder))
+    found = score(ROWS[:1], student)
+    student.close()
+    assert {failure.reason for failure in found.failures} == {"context-overflow"}
+    assert not found.scored[0].versions
+
+
+@pytest.mark.parametrize("served", [("--silent",)], indirect=True)
+def test_a_server_that_says_nothing_of_prompts_is_told(served: str, folder: str) -> None:
+    student = open_student(behind(served, folder))
+    with pytest.raises(OracleError, match="log-probabilities of prompts"):
+        student.losses([Target((1, 2, 3), 1), Target((1, 2, 4), 1)])
+    student.close()
