@@ -25,6 +25,7 @@ _KINDS = {
     "instruction": "a new instruction with its answer",
     "response": "a better response to the instruction",
     "both": "a new instruction with its answer, and then a better response to it",
+    "chosen": "a new instruction with its answer, and then a better response to the one that a student model chose",
 }
 
 
@@ -72,7 +73,8 @@ class Card:
 
     def _what(self) -> list[str]:
         name = _name(self.recipe.data)
-        made = _KINDS[self.recipe.recycle.reflect]
+        chosen = self.recipe.recycle.versions == "chosen"
+        made = _KINDS["chosen" if chosen else self.recipe.recycle.reflect]
         return [
             f"# {name}, recycled",
             "",

@@ -260,7 +260,7 @@ def _show_row(row: StoredRow, *, as_json: bool) -> None:
     for name, version in row.result.versions.items():
         typer.echo(f"── {name}\n{version.instruction}\n{version.input}\n→ {version.response}\n")
     for rewrite in row.result.rewrites:
-        typer.echo(f"── critique before the new {rewrite.kind}")
+        typer.echo(f"── critique of {rewrite.of}, before the new {rewrite.kind}")
         for remark in rewrite.remarks:
             typer.echo(f"{remark.score:>3}  {remark.subject}: {remark.criterion}: {remark.remark}")
         if rewrite.link:
