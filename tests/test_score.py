@@ -18,6 +18,7 @@ from reflectune.student.weights import find_student
 
 pytestmark = pytest.mark.model
 
+_IN_TWO_VERSIONS = 4
 FIGURES = (
     *("response_loss_conditioned", "response_loss_alone", "instruction_loss_conditioned", "instruction_loss_alone"),
     *("ifd_ppl", "rifd_ppl"),
@@ -32,21 +33,22 @@ def student() -> Iterator[Student]:
 
 
 def real_rows(data: Path, count: int) -> list[Versions]:
-    """Real rows in two versions each, every one of them with its input apart where it has one."""
+    """Real rows, with their inputs apart; the first few in two versions."""
     rows = json.loads((data / "instruct" / "alpaca_random_first3000.json").read_text())
     rows = [row for row in rows if row["output"].strip()]
     found = []
     for number, (row, other) in enumerate(zip(rows[:count], rows[count : 2 * count], strict=True)):
         first = Example(f"row-{number}", row["instruction"], row["output"], row["input"])
         second = Version(instruction=row["instruction"], input=row["input"], response=other["output"])
-        found.append(Versions(first, {"original": first.version, "A": second}))
+        few = number < _IN_TWO_VERSIONS
+        found.append(Versions(first, {"original": first.version, "A": second} if few else {"original": first.version}))
     return found
 
 
 @pytest.mark.parametrize("convention", ["exact", "published"])
 @pytest.mark.parametrize("max_length", [2048, 96])
 def test_scores_are_those_of_the_plain_way(student: Student, data: Path, convention: str, max_length: int) -> None:
-    rows = real_rows(data, 16)
+    rows = real_rows(data, 16 if max_length == 2048 else 6)
     settings = ScoreSettings.model_validate({"convention": convention, "max_length": max_length})
     plain = PlainScorer(find_student("local").folder, convention, Prompts().text("en", "rifd_request.txt"), max_length)
     found = score(rows, student, settings)
@@ -61,4 +63,4 @@ def test_scores_are_those_of_the_plain_way(student: Student, data: Path, convent
                 if value is not None:
                     compared += 1
                     assert value == pytest.approx(expected[figure], abs=1e-4), (row.example.id, name, figure)
-    assert compared >= (180 if max_length == 2048 else 100)  # a response of one token has no score by the published way
+    assert compared >= (110 if max_length == 2048 else 20)  # by the published way one token has no score
