@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loopback import Loopback
-from reflectune.errors import OracleError, SettingsError
+from reflectune.errors import OracleError, ReflectuneError, SettingsError
 from reflectune.recipe import ScoreSettings
 from reflectune.records import Example
 from reflectune.scoring import score
@@ -82,6 +82,33 @@ def test_losses_are_those_of_each_text_by_itself(kind: str, packed: bool | None,
     assert student.losses([]) == []
 
 
+@pytest.mark.parametrize(("kind", "reads"), [("llama", 1), ("mamba", 4)])
+def test_what_texts_have_in_common_is_computed_once(kind: str, reads: int, tmp_path: Path) -> None:
+    small(kind).save_pretrained(tmp_path)
+    spelling(begins=True).save_pretrained(tmp_path)
+    student: Any = open_student(ScoreSettings(student=str(tmp_path)))
+    lengths: list[int] = []
+    student._model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    once = student.losses(texts())
+    assert student.losses([*texts(), *texts()[::-1]]) == [*once, *once[::-1]]
+    assert len(lengths) == 2 * reads
+    assert lengths[:reads] == lengths[reads:]  # a text that comes again is not read again
+    alike = 30 + 30 + 10 + 4  # a beginning, its two ends, and a text by itself
+    assert sum(lengths[:reads]) == (alike if kind == "llama" else sum(len(text.tokens) for text in texts()))
+
+
+@pytest.mark.parametrize("batch_tokens", [64, 70, 130, 4096])
+def test_how_much_is_computed_at_once_changes_nothing(batch_tokens: int, tmp_path: Path) -> None:
+    model = small("llama")
+    model.save_pretrained(tmp_path)
+    spelling(begins=True).save_pretrained(tmp_path)
+    student = open_student(ScoreSettings(student=str(tmp_path), batch_tokens=batch_tokens))
+    assert student.batch_tokens == batch_tokens
+    assert student.losses(texts()) == pytest.approx([plainly(model, target) for target in texts()], abs=1e-4)
+
+
 def test_other_numbers_are_nearly_the_same(tmp_path: Path) -> None:
     small("llama").save_pretrained(tmp_path)
     spelling(begins=True).save_pretrained(tmp_path)
@@ -100,20 +127,83 @@ def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
     assert found.reason == "non-finite"
 
 
-def test_what_is_no_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(OracleError, match="cannot be loaded"):
-        open_student(str(tmp_path))
-    with pytest.raises(OracleError, match="cannot be loaded"):
-        open_student("nobody/has-such-a-model")
-    with pytest.raises(SettingsError, match="no model"):
-        open_student("./nowhere")
+@pytest.mark.parametrize(
+    ("name", "kind", "what"),
+    [
+        ("{}", OracleError, "cannot be loaded"),  # a folder without a model
+        ("nobody/has-such-a-model", OracleError, "nobody/has-such-a-model cannot be loaded"),
+        ("hf:nobody/has-such-a-model", OracleError, "nobody/has-such-a-model cannot be loaded"),
+        ("no name of the hub", OracleError, "no name of the hub cannot be loaded"),
+        ("./nowhere", SettingsError, "nowhere is no model"),
+        ("{}/nowhere", SettingsError, "nowhere is no model"),
+        ("{}/nowhere.gguf", SettingsError, r"nowhere\.gguf: there is no such file"),
+    ],
+)
+def test_what_is_no_model_is_told(
+    name: str, kind: type[ReflectuneError], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # it read its variable when it was imported
+    with pytest.raises(kind, match=what) as told:
+        open_student(name.format(tmp_path))
+    assert "hub" in told.value.mend
 
 
 def test_gguf_weights_are_converted_once() -> None:
     first, second = find_student("local"), find_student("local")
     assert first == second
     assert (Path(first.folder) / "model.safetensors").is_file()
+
+
+@pytest.fixture
+def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A GGUF file that transformers cannot read, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "own.gguf"
+    path.write_bytes(b"GGUF" + b"\1" * 4096)
+    return path
+
+
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("form", ["{}", "local:{}"])
+def test_other_weights_are_converted_anew(gguf: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    converted: list[Path] = []
+
+    def convert(source: Path, target: Path) -> None:
+        converted.append(source)
+        (target / "config.json").write_text("{}")
+
+    monkeypatch.setattr("reflectune.student.weights._convert", convert)
+    found = [find_student(form.format(gguf)) for _ in range(3)]
+    assert converted == [gguf]
+    assert found[0] == found[1] == found[2]
+    assert (found[0].name, left_in(Path(found[0].folder))) == ("own", ["config.json"])
+    gguf.write_bytes(b"GGUF" + b"\2" * 4096)
+    assert find_student(form.format(gguf)).revision != found[0].revision
+    assert converted == [gguf, gguf]
+
+
+def test_weights_that_are_not_understood_leave_nothing_half_made(gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(OracleError, match=r"transformers cannot read .*own\.gguf") as told:
+        find_student(str(gguf))
+    assert "safetensors" in told.value.mend
+    assert left_in(tmp_path / "cache") == []
+
+
+def test_a_full_disk_leaves_nothing_half_made(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(source: Path, target: Path) -> None:
+        (target / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reflectune.student.weights._convert", convert)
+    with pytest.raises(OracleError, match="No space left on device") as told:
+        find_student(str(gguf))
+    assert "disk space" in told.value.mend
+    assert left_in(tmp_path / "cache") == []
 
 
 @pytest.fixture
