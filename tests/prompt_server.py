@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from aiohttp import web
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 class Endpoint:
@@ -22,6 +22,7 @@ class Endpoint:
     def __init__(self, flags: argparse.Namespace) -> None:
         self.flags = flags
         self.model: Any = AutoModelForCausalLM.from_pretrained(flags.folder, dtype=torch.float32).eval()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(flags.folder)
         self.asked = 0
 
     async def complete(self, request: web.Request) -> web.Response:
@@ -45,7 +46,11 @@ class Endpoint:
         found: list[Any] = [None]
         for before, token in enumerate(tokens[1:]):
             entry = {str(int(said[before].argmax())): {"logprob": float(said[before].max()), "rank": 1}}
-            entry[str(token)] = {"logprob": float(said[before, token]), "rank": 2, "decoded_token": "?"}
+            entry[str(token)] = {
+                "logprob": float(said[before, token]),
+                "rank": 2,
+                "decoded_token": self.tokenizer.decode([token]),
+            }
             found.append(entry)
         return found
 
