@@ -28,6 +28,7 @@ from test_tokens import spelling
 pytestmark = pytest.mark.server
 
 Answer = tuple[int, Any, dict[str, str]]
+WORDS = spelling(begins=True)
 TARGETS = [
     Target((5, 9, 7, 7, 120), 2),
     Target((5, 9), 1),
@@ -49,8 +50,8 @@ def said_of(tokens: list[int]) -> list[Any]:
     """What vLLM says of a prompt: nothing of its first token, and of the others with the likeliest beside it."""
     found: list[Any] = [None]
     for before, token in pairwise(tokens):
-        entry = {str(token): {"logprob": logprob(before, token), "rank": 7, "decoded_token": "?"}}
-        found.append({"258": {"logprob": -0.01, "rank": 1, "decoded_token": "!"}} | entry)
+        entry = {"logprob": logprob(before, token), "rank": 7, "decoded_token": WORDS.decode([token])}
+        found.append({"1": {"logprob": -0.01, "rank": 1, "decoded_token": "</s>"}, str(token): entry})
     return found
 
 
@@ -129,7 +130,7 @@ class Toy:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the served model's tokenizer."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    spelling(begins=True).save_pretrained(folder)
+    WORDS.save_pretrained(folder)
     return folder
 
 
