@@ -136,6 +136,24 @@ def test_what_cannot_be_done_says_how_it_can(pairs: Path) -> None:
     assert "no model" in str(refused.exception)
 
 
+@pytest.mark.model
+def test_scoring_the_data_of_a_recycled_run_keeps_what_it_was_asked(
+    pairs: Path, loopback: Callable[..., Loopback]
+) -> None:
+    oracle = f"test@{loopback().base_url}"
+    reflectune("recycle", str(pairs), "--oracle", oracle, "--limit", "2", "--max-failed", "1", "-q")
+    summary = told(reflectune("score", str(pairs), "--json"))
+    assert (summary["rows"], summary["versions"]) == (2, 6)
+    recipe = Path("runs/pairs/recipe.yaml").read_text()
+    assert f"oracle: {oracle}" in recipe
+    assert "limit: 2" in recipe
+    for place in (str(pairs), "runs/pairs/recycled.jsonl"):
+        refused = reflectune("select", "runs/pairs", "--output", place, code=1)
+        assert "would overwrite" in str(refused.exception)
+    assert not Path("runs/pairs/selected.jsonl").exists()
+    assert json.loads(pairs.read_text()) == PAIRS
+
+
 def test_a_dry_run_loads_no_student(pairs: Path) -> None:
     found = told(reflectune("score", str(pairs), "--student", "/nowhere", "--dry-run", "--json"))
     assert found == {"run": "runs/pairs", "student": "/nowhere", "rows": 4, "versions": 4, "texts": 16}

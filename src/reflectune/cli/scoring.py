@@ -77,9 +77,9 @@ class Asked:
                 raise SettingsError(f"{self.data} has no recipe.yaml that can be read.", mend="Score its data instead.")
             values = before.model_dump(mode="json", exclude_none=True) | self.intake
         else:
-            values = {"data": self.data, "stages": ["score"], **self.intake}
-            if before is not None:
-                values |= {"stages": before.stages, "recycle": before.recycle, "select": before.select}
+            kept = before.model_dump(mode="json", exclude_none=True) if before else {"stages": ["score"]}
+            kept.pop("shard", None)  # which shard it is, the flag says, and `check_places` compares it
+            values = kept | {"data": self.data} | self.intake
         earlier = before.score.model_dump(mode="json", exclude_none=True) if before and before.score else {}
         stages = [name for name in STAGES if name in {*values["stages"], "score"}]
         return Recipe.made_of(values | {"score": earlier | self.settings, "stages": stages}, source="The command")

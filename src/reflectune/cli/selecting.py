@@ -62,7 +62,7 @@ def carry_out(chosen: Chosen, *, dry_run: bool, as_json: bool, quiet: bool) -> N
         SettingsError: The rule or the output cannot be used.
     """
     if chosen.output is not None:
-        check_target(chosen.output)
+        _check_output(chosen.run, chosen.output)
     with RunDir(chosen.run, create=False, look=dry_run) as run:
         selection = _selected(run, chosen, quiet=quiet)
         summary = _summary(chosen, selection)
@@ -72,6 +72,14 @@ def carry_out(chosen: Chosen, *, dry_run: bool, as_json: bool, quiet: bool) -> N
         _show(chosen, selection, written=not dry_run)
     if as_json:
         typer.echo(orjson.dumps(summary).decode())
+
+
+def _check_output(run: Path, output: Path) -> None:
+    """Refuse an output that is the input or a file of the run."""
+    check_target(output)
+    recipe, target = recipe_of(run), output.resolve()
+    if run.resolve() in target.parents or (recipe is not None and target == Path(recipe.data).resolve()):
+        raise SettingsError(f"{output} would overwrite what is there.", mend="Name another file with --output.")
 
 
 def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
@@ -164,8 +172,6 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
     write_rows(run.path / "selected.jsonl", lines())
     write_rows(run.path / "dropped.jsonl", (_plain(row) for row in selection.dropped))
     if chosen.output is not None:
-        if run.path.resolve() in chosen.output.resolve().parents:
-            raise SettingsError(f"{chosen.output} would overwrite what is there.", mend="Name a file elsewhere.")
         write_rows(chosen.output, lines())
     recipe = recipe_of(run.path)
     if recipe is not None:
