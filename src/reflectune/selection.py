@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
+from typing import get_args
+
+from pydantic import ValidationError
 
 from reflectune.errors import SettingsError
 from reflectune.facility import cover
@@ -101,7 +104,7 @@ def select(rows: Iterable[Scored | Candidate], rule: SelectSettings | str = "sel
     Raises:
         SettingsError: There is no such rule, or it needs a number of rows to keep.
     """
-    settings = rule if isinstance(rule, SelectSettings) else SelectSettings.model_validate({"rule": rule})
+    settings = rule if isinstance(rule, SelectSettings) else _named(rule)
     candidates = [row if isinstance(row, Candidate) else Candidate(row) for row in rows]
     judged = [_judge(candidate, settings) for candidate in candidates]
     taken = _take(candidates, judged, settings)
@@ -112,6 +115,14 @@ def select(rows: Iterable[Scored | Candidate], rule: SelectSettings | str = "sel
 
 
 Verdict = Kept | Dropped
+
+
+def _named(rule: str) -> SelectSettings:
+    try:
+        return SelectSettings.model_validate({"rule": rule})
+    except ValidationError:
+        rules = get_args(SelectSettings.model_fields["rule"].annotation)
+        raise SettingsError(f"There is no rule {rule}.", mend=f"The rules are: {', '.join(rules)}.") from None
 
 
 def _judge(candidate: Candidate, settings: SelectSettings) -> Verdict:
@@ -192,12 +203,17 @@ Figure = Callable[[Candidate, VersionName, SelectSettings], float | None]
 def _of_scores(
     read: Callable[[VersionScores], float | None], row: Candidate, name: VersionName, _: object
 ) -> float | None:
-    return read(row.scored.versions[name])
+    scores = row.scored.versions.get(name)  # a row that stays as it was may have no scores of that
+    return None if scores is None else read(scores)
 
 
 def _by_chance(row: Candidate, name: VersionName, settings: SelectSettings) -> float:
     """A number between 0 and 1 that follows from the seed, the row and the version alone."""
-    mark = hashlib.blake2b(f"{settings.seed}\n{name}\n{row.scored.id}".encode(), digest_size=8)
+    return _drawn(f"{settings.seed}\n{name}\n{row.scored.id}")
+
+
+def _drawn(name: str) -> float:
+    mark = hashlib.blake2b(name.encode(), digest_size=8)
     return int.from_bytes(mark.digest(), "big") / 2**64
 
 
@@ -265,6 +281,8 @@ def _how_many(settings: SelectSettings, rows: int, through: int) -> int:
 
 def _rank(candidate: Candidate, verdict: Verdict, settings: SelectSettings) -> float:
     """By what rows are ranked: the rule's own figure; rows that `selective` let through by IFD, as in print."""
+    if settings.rule == "random":  # of the row alone: the best draw of several versions would go before that of one
+        return _drawn(f"{settings.seed}\n{verdict.id}")
     rule = "top-ifd" if settings.rule == "selective" else settings.rule
     value = _FIGURES[rule](candidate, verdict.version, settings) if verdict.version else None
     return float("-inf") if value is None else value

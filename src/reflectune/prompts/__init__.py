@@ -21,7 +21,7 @@ from reflectune.records import digest
 
 Language = Literal["en", "zh"]
 
-_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SUFFIXES = (".txt", ".yaml")
 
 
@@ -64,7 +64,7 @@ class Prompts:
             SettingsError: The prompt names a placeholder that has no value, or lacks one that has.
         """
         text = self.text(language, name)
-        wanted = set(_PLACEHOLDER.findall(text))
+        wanted = set(PLACEHOLDER.findall(text))
         if wanted != values.keys():
             raise SettingsError(
                 f"The prompt {language}/{name} has the placeholders {_listed(wanted)} in place of {_listed(values)}.",
@@ -89,7 +89,7 @@ class Prompts:
 
 def placed(text: str, values: Mapping[str, str]) -> str:
     """A text with its placeholders replaced, all in one pass; what is put in is never looked at again."""
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+    return PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
 def _table(path: str, texts: dict[str, str], shipped: dict[str, str]) -> dict[str, str]:

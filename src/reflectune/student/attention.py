@@ -49,7 +49,7 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
         [1, tokens, heads, width], and no weights.
 
     Raises:
-        NotImplementedError: The model caps its attention scores, as Gemma 2 does.
+        NotImplementedError: The model caps its attention scores, as Gemma 2 does, or has attention sinks.
     """
     from torch import empty_like
     from torch.nn.functional import scaled_dot_product_attention
@@ -59,8 +59,8 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **rest | {"sliding_window": sliding_window}
         )
-    if rest.get("softcap") is not None:
-        raise NotImplementedError("Scores that are capped before the softmax are not computed in packs.")
+    if rest.get("softcap") is not None or rest.get("s_aux") is not None:
+        raise NotImplementedError("Capped scores and attention sinks are not computed in packs.")
     result = empty_like(query)
     several = key.shape[1] != query.shape[1]
     for segment in segments:

@@ -20,10 +20,9 @@ _log = logging.getLogger(__name__)
 _HEAD_ROWS = 256
 """Places whose logits are held at once: with 128,000 words in the vocabulary they take 131 MB."""
 _TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
-_PROBES = (
-    "Name three fruits.\nApple, banana, cherry.",
-    "Name three fruits.\nThe sky is blue because air scatters light.",
-)
+_ASKED = "Name three fruits that grow in a warm country, and say of each what it tastes like.\n"
+_PROBES = (f"{_ASKED}Apple, banana, cherry.", f"{_ASKED}The sky is blue because air scatters light.")
+"""They begin with more tokens alike than `forest.SHORTEST`, so that a shared beginning is tried too."""
 _SAME = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far the losses of packed texts may be from those of the texts by themselves, in nats, for packing to be used."""
 
@@ -63,6 +62,7 @@ class LocalStudent:
         self.name = found.name
         self.revision = found.revision or getattr(self._model.config, "_commit_hash", None) or ""
         self.longest: int | None = getattr(self._model.config, "max_position_embeddings", None)
+        self._whole = False  # whether losses are taken of the model's own logits, in all places
         self.packed = self._can_pack()
 
     def losses(self, targets: Sequence[Target]) -> list[float | Unscorable]:
@@ -99,6 +99,10 @@ class LocalStudent:
         """The negative log-likelihood of each word, predicted at its place. The head reads no other place."""
         torch, _ = torch_and_transformers()
         tokens = torch.tensor([forest.tokens], device=self.device)
+        if self._whole:
+            logits = self._model(input_ids=tokens, use_cache=False).logits[0, places].float()
+            wanted = torch.tensor(words, device=self.device)
+            return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").double().cpu()
         extra = {"segments": forest.segments} if self.packed else {}
         hidden = self._model.base_model(
             input_ids=tokens,
@@ -134,7 +138,10 @@ class LocalStudent:
         texts = [tuple(self.tokenizer(text, add_special_tokens=False).input_ids) for text in _PROBES]
         targets = [Target(tokens=text, first=1) for text in texts]
         with torch.inference_mode():
-            plain = [self._model(torch.tensor([text], device=self.device)).logits[0].float() for text in texts]
+            plain = [
+                self._model(torch.tensor([text], device=self.device), use_cache=False).logits[0].float()
+                for text in texts
+            ]
             own = [
                 torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(text[1:], device=self.device)).item()
                 for logits, text in zip(plain, texts, strict=True)
@@ -147,11 +154,17 @@ class LocalStudent:
             except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: it is read in the plain way
                 _log.info("%s cannot pack: %s", self.name, error)
                 found = [math.nan]
-        apart = max(abs(one - other) for one, other in zip(found, own, strict=False))
-        if apart <= _SAME[self.dtype]:
-            return True
+            apart = max(abs(one - other) for one, other in zip(found, own, strict=False))
+            if apart <= _SAME[self.dtype]:
+                return True
+            self._model.set_attn_implementation(before)
+            self.packed = False
+            try:
+                found = [self._losses_of([target])[0] for target in targets]
+            except Exception:  # noqa: BLE001 - it takes no positions, or has no head of its own
+                found = [math.nan]
+            self._whole = not max(abs(one - other) for one, other in zip(found, own, strict=False)) <= _SAME[self.dtype]
         _log.warning("%s is read text by text: packed, its losses are %.3g apart.", self.name, apart)
-        self._model.set_attn_implementation(before)
         return False
 
 

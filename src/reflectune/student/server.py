@@ -14,9 +14,10 @@ import orjson
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
 from reflectune.oracles.endpoint import ApiSettings
-from reflectune.oracles.faults import error_of, read_complaint, retry_after
+from reflectune.oracles.faults import error_of, meaning_of, read_complaint, retry_after
 from reflectune.oracles.pacing import MOST_TRIES, Pace, delay_before
 from reflectune.oracles.wire import Wire
+from reflectune.records import Reply
 from reflectune.student.tokens import Target, Unscorable
 
 _SUCCESS = range(200, 300)
@@ -90,7 +91,10 @@ class ServerStudent:
                     except OracleBusy as busy:
                         self._pace.fault(turn, busy)
                         raise
-                    self._pace.well(turn)
+                    except RequestRefused:  # the server works
+                        self._pace.well(turn)
+                        raise
+                    self._pace.well(turn, Reply(text="", prompt_tokens=len(target.tokens), completion_tokens=1))
                     return found
             except OracleBusy as busy:
                 tries += 1
@@ -106,17 +110,39 @@ class ServerStudent:
         headers = {"Content-Type": "application/json"}
         status, answered, raw = await self._wire.send("POST", url, data=packed, headers=headers)
         if status not in _SUCCESS:
-            raise error_of(read_complaint(status, raw), self._settings, retry_after(answered), url=url)
+            complaint = read_complaint(status, raw)
+            if meaning_of(complaint) == "bad-request" and complaint.names("prompt_logprobs"):
+                raise self._not_told(url)
+            raise error_of(complaint, self._settings, retry_after(answered), url=url)
         try:
             said = orjson.loads(raw)["choices"][0]["prompt_logprobs"]
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
             said = None
         if not isinstance(said, list) or len(said) != len(target.tokens):
-            raise OracleError(
-                f"{url} does not return the log-probabilities of prompts.",
-                mend="Use a server that takes `prompt_logprobs`, as vLLM does, or name the model's folder or hub id.",
-            )
+            raise self._not_told(url)
+        self._check_words(target.tokens, said)
         return said
+
+    def _not_told(self, url: str) -> OracleError:
+        return OracleError(
+            f"{url} does not return the log-probabilities of prompts.",
+            mend="Use a server that takes `prompt_logprobs`, as vLLM does, or name the model's folder or hub id.",
+        )
+
+    def _check_words(self, tokens: Sequence[int], said: list[Any]) -> None:
+        """See that the server reads the same words as this process, where it tells what it reads."""
+        alike, told = 0, 0
+        for token, entry in zip(tokens, said, strict=True):
+            word = entry.get(str(token), {}) if isinstance(entry, dict) else {}
+            theirs = word.get("decoded_token") if isinstance(word, dict) else None
+            ours = self.tokenizer.decode([token]).strip()
+            if isinstance(theirs, str) and theirs.strip().isascii() and ours.isascii() and ours:
+                told, alike = told + 1, alike + (theirs.strip() == ours)
+        if told and alike < told / 2:
+            raise OracleError(
+                f"{self.name} reads other words than this process sent.",
+                mend="Name the tokenizer that belongs to the served model with --tokenizer.",
+            )
 
     def _of_token(self, token: int, said: Any) -> float:
         try:

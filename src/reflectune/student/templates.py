@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reflectune.errors import SettingsError
-from reflectune.prompts import placed
+from reflectune.prompts import PLACEHOLDER, placed
 from reflectune.records import Example, Version, digest
 
 CHAT = "chat"
@@ -102,7 +102,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, text: str | None = None, name: str = CHAT) -> None:
         self.name = name
         self._tokenizer = tokenizer
-        self._text = text or tokenizer.chat_template
+        self._text = tokenizer.get_chat_template(text)  # its default one, where it has several
         self.hash = digest(str(self._text))[:16]
 
     def asking(self, example: Example, version: Version) -> str:
@@ -157,7 +157,7 @@ def open_template(name: str | None, tokenizer: Any, *, published: bool = False) 
         raise SettingsError(
             f"There is no template {name}: {error}.", mend=f"Name one of {', '.join(TEMPLATES)}, or a text file."
         ) from error
-    if path.suffix == ".jinja":
+    if path.suffix == ".jinja" and text.strip():
         return ChatTemplate(tokenizer, text, path.name)
     return _of_file(path, text.rstrip("\n"))
 
@@ -166,6 +166,11 @@ def _of_file(path: Path, text: str) -> TextTemplate:
     if "{{instruction}}" not in text:
         raise SettingsError(
             f"The template {path} has no place for the instruction.", mend="Write {{instruction}} where it belongs."
+        )
+    if strange := set(PLACEHOLDER.findall(text.replace("{{instruction}}", "").replace("{{input}}", ""))):
+        raise SettingsError(
+            f"The template {path} has the placeholder {', '.join(sorted(strange))}, which nothing is put into.",
+            mend="Write {{instruction}} and {{input}}, without spaces, and no others.",
         )
     apart = "{{input}}" in text
     plain = text.replace("{{input}}", "")

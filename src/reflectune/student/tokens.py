@@ -166,7 +166,9 @@ def _cut(
         return Unscorable("empty", "there is no text to score")
     begins = len(question.prompt)
     within = [place for place, (_, end) in enumerate(spans) if end > begins]
-    if not within or max(within[0], 1) >= max_length:
+    if not within:
+        return Unscorable("no-tokens", "the tokenizer makes no token of it")
+    if max(within[0], 1) >= max_length:
         return Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
     end = min(within[-1] + 1, max_length)  # without what the tokenizer adds at the end
     text = question.target[: spans[end - 1][1] - begins]
@@ -208,8 +210,11 @@ class PublishedReader:
             return Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
         left = max_length - prompt + 1
         alone = self._encoded(question.target, True, left)
-        cut = len(tokens) == max_length or len(alone) == left
+        cut = self._is_cut(text, tokens, question.special) or self._is_cut(question.target, alone, True)
         return _checked(Pair(Target(tokens, max(first, 1)), Target(alone, 1), cut))
+
+    def _is_cut(self, text: str, tokens: tuple[int, ...], special: bool) -> bool:
+        return len(self._encoded(text, special)) > len(tokens)
 
     def _encoded(self, text: str, special: bool, most: int | None = None) -> tuple[int, ...]:
         how = {"truncation": True, "max_length": most} if most else {}
