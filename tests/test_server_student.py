@@ -140,7 +140,7 @@ Serve = Callable[[Callable[[dict[str, Any], int], Answer]], tuple[Toy, Student]]
 @pytest.fixture
 def serve(tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """A server that behaves in a given way, and the student behind it; both are ended with the test."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback-secret")
+    monkeypatch.setenv("REFLECTUNE_STUDENT_KEY", "sk-loopback-secret")
     with ExitStack() as running:
 
         def begun(behaviour: Callable[[dict[str, Any], int], Answer]) -> tuple[Toy, Student]:
@@ -302,7 +302,7 @@ def test_a_server_that_reads_other_tokens_names_the_tokenizer(serve: Serve, spoi
 @pytest.mark.parametrize(
     ("refused", "mend"),
     [
-        (refusal(401, "Incorrect API key provided.", code="invalid_api_key"), "OPENAI_API_KEY"),
+        (refusal(401, "Incorrect API key provided.", code="invalid_api_key"), "REFLECTUNE_STUDENT_KEY"),
         (refusal(404, "The model `toy` does not exist.", code="model_not_found"), "'toy'"),
         (refusal(404, "Not Found"), "/v1"),
         (refusal(402, "Insufficient credits."), "credit"),

@@ -247,3 +247,15 @@ def test_a_server_that_says_nothing_of_prompts_is_told(served: str, folder: str)
     with pytest.raises(OracleError, match="log-probabilities of prompts"):
         student.losses([Target((1, 2, 3), 1), Target((1, 2, 4), 1)])
     student.close()
+
+
+def test_the_oracles_key_is_not_sent_to_a_served_student(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-oracle")
+    student = open_student(behind("http://127.0.0.1:9/v1", folder))
+    assert student._settings.key is None  # type: ignore[attr-defined]
+    student.close()
+    monkeypatch.setenv("STUDENTS_KEY", "of-the-student")
+    named = behind("http://127.0.0.1:9/v1", folder).model_copy(update={"key_env": "STUDENTS_KEY"})
+    student = open_student(named)
+    assert student._settings.key == "of-the-student"  # type: ignore[attr-defined]
+    student.close()

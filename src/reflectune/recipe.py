@@ -97,6 +97,7 @@ class ScoreSettings(Settings):
         student: The model that will learn from the data: a folder, `hf:ID`, `local`, `local:FILE.gguf`, or `MODEL@URL`
             for a server that returns the log-probabilities of prompts.
         tokenizer: The folder or hub id of its tokenizer, where the student is a server and its name is not one.
+        key_env: The environment variable that holds the key of a student that is a server; the oracle's is not for it.
         template: The prompt template: `chat` (the tokenizer's own), `alpaca`, `vicuna`, `wizardlm`, or a file; by
             default `vicuna` under the published convention, else `chat` where the tokenizer has one, else `alpaca`.
         convention: `exact` finds a target by its characters; `published` does what the released scripts did, so that
@@ -111,6 +112,7 @@ class ScoreSettings(Settings):
 
     student: str = Field(default="local", min_length=1)
     tokenizer: str | None = None
+    key_env: str = Field(default="REFLECTUNE_STUDENT_KEY", pattern=r"^[A-Za-z_]\w{0,63}$")
     template: str | None = None
     convention: Literal["exact", "published"] = "exact"
     halves: Literal["both", "response"] = "both"

@@ -31,6 +31,9 @@ def command(
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="The most tokens of a text; longer ones are cut.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="The folder or hub id of a served student's tokenizer.")] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="The variable with a served student's key; by default REFLECTUNE_STUDENT_KEY.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A folder of prompt files that replace ours, as en/rifd_request.txt.")
     ] = None,
@@ -81,6 +84,7 @@ def command(
         "halves": halves,
         "max_length": max_length,
         "tokenizer": tokenizer,
+        "key_env": key_env,
         "prompts": prompts,
         "device": device,
         "dtype": dtype,

@@ -15,7 +15,7 @@ import orjson
 import typer
 
 from reflectune.cli.dataset import is_run
-from reflectune.cli.finish import note_stage
+from reflectune.cli.finish import note_recipe, note_stage
 from reflectune.cli.intake import take_in
 from reflectune.cli.job import Job, address_of, check_places, recipe_of
 from reflectune.cli.recycle import name_of
@@ -165,6 +165,7 @@ def score_run(asked: Asked, recipe: Recipe) -> Outcome:
             maker = Maker(scorer.fingerprint, str(scorer.maker["student"]), str(scorer.maker["template_hash"]))
             run.made_by(STAGE, maker)
             run.confirm(STAGE)
+            note_recipe(run, recipe)
             if asked.fresh:
                 run.forget_scores()
             stopped = _score_pending(run, scorer, quiet=asked.quiet)
@@ -187,19 +188,21 @@ def _score_pending(run: RunDir, scorer: Scorer, *, quiet: bool) -> bool:
         rows = (_versions(run, example.id) for example in run.pending(STAGE))
         waiting: list[tuple[str, bytes, str | None]] = []
         committed = time.monotonic()
-        for number, scored in enumerate(scorer.score(takewhile(lambda _: not stopping(), rows)), 1):
-            waiting.append(_entry(scored))
-            if reason := waiting[-1][-1]:
-                reasons[reason] = reasons.get(reason, 0) + 1
-            tokens += sum(
-                (one.instruction_tokens or 0) + (one.response_tokens or 0) for one in scored.versions.values()
-            )
-            if time.monotonic() - committed > _KEPT_TOGETHER:
-                run.store.keep_results(STAGE, scorer.fingerprint, waiting)
-                waiting, committed = [], time.monotonic()
-            meter.show(Reading(before + number, tokens, reasons, note="stopping" if stopping() else ""))
-        run.store.keep_results(STAGE, scorer.fingerprint, waiting)
-        return stopping()
+        try:
+            for number, scored in enumerate(scorer.score(takewhile(lambda _: not stopping(), rows)), 1):
+                waiting.append(_entry(scored))
+                if reason := waiting[-1][-1]:
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                tokens += sum(
+                    (one.instruction_tokens or 0) + (one.response_tokens or 0) for one in scored.versions.values()
+                )
+                if time.monotonic() - committed > _KEPT_TOGETHER:
+                    run.store.keep_results(STAGE, scorer.fingerprint, waiting)
+                    waiting, committed = [], time.monotonic()
+                meter.show(Reading(before + number, tokens, reasons, note="stopping" if stopping() else ""))
+        finally:  # also what was scored before an error
+            run.store.keep_results(STAGE, scorer.fingerprint, waiting)
+        return stopping() and run.counts(STAGE).pending > 0
 
 
 def _versions(run: RunDir, name: str) -> Versions:

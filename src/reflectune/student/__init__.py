@@ -10,6 +10,8 @@ weights.py     from the name of a student to its folder
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from reflectune.errors import SettingsError
@@ -54,7 +56,7 @@ def open_student(settings: ScoreSettings | str, address: Address | None = None) 
 
     Args:
         settings: Which model, and how it computes; or only its name.
-        address: How a server is reached.
+        address: How a server is reached; the settings name the variable that holds its key.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -64,10 +66,10 @@ def open_student(settings: ScoreSettings | str, address: Address | None = None) 
     if isinstance(settings, str):
         settings = ScoreSettings(student=settings)
     name = settings.student
-    if "@" in name:
+    if "@" in name and not Path(name).expanduser().exists():
         from reflectune.student.server import ServerStudent
 
-        api = settings_of(name, address or Address())
+        api = settings_of(name, replace(address or Address(), key_env=settings.key_env))
         return ServerStudent(api, open_tokenizer(settings.tokenizer or api.model))
     return LocalStudent(find_student(name), settings)
 
@@ -81,7 +83,7 @@ def open_tokenizer(name: str) -> Any:
     """
     _, transformers = torch_and_transformers()
     try:
-        return transformers.AutoTokenizer.from_pretrained(name)
+        return transformers.AutoTokenizer.from_pretrained(name.removeprefix("hf:"))
     except Exception as error:  # whatever the hub's library raises
         raise SettingsError(
             f"There is no tokenizer {name}: {str(error).strip().partition(chr(10))[0]}",
