@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "reflectune"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "records", "tags"},
+    {"errors", "records", "tags", "optional"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
     {"oracles", "ask", "quality", "student", "embedding"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser"},
@@ -28,7 +28,7 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 # Inside one level, the lower engines that their neighbours may use.
 NEIGHBOURS = {
     *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats")),
-    *(("evaluate", "gates"), ("chooser", "scoring")),
+    *(("evaluate", "gates"), ("chooser", "scoring"), ("optional", "errors")),
 }
 
 OPTIONAL = (

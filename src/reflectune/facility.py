@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Any
 
-from reflectune.errors import MissingExtraError
+from reflectune.optional import load_optional
 
 _AT_ONCE = 2048
 
@@ -29,7 +28,7 @@ def cover(points: Sequence[Sequence[float]], count: int) -> list[int]:
     Raises:
         MissingExtraError: numpy is not installed.
     """
-    numpy = _numpy()
+    numpy = load_optional("numpy", "The rule diverse", "stats")
     space = numpy.asarray(points, dtype=numpy.float32)
     covered = numpy.zeros(len(space), dtype=numpy.float32)
     gains = [
@@ -49,11 +48,3 @@ def cover(points: Sequence[Sequence[float]], count: int) -> list[int]:
         chosen.append(place)
         covered = numpy.maximum(covered, similar)
     return chosen
-
-
-def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError as error:
-        raise MissingExtraError("The rule diverse needs numpy.", mend="Run: pip install 'reflectune[stats]'") from error
-    return numpy

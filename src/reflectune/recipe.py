@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -24,14 +24,28 @@ _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
 
 
 StageName = Literal["recycle", "score", "select"]
-STAGES: tuple[StageName, ...] = ("recycle", "score", "select")
-"""What can be done with data, in order."""
 
 
 class Settings(BaseModel):
     """The base of all settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def made_of(cls, values: dict[str, Any], *, source: str) -> Self:
+        """Settings of plain values.
+
+        Args:
+            values: The fields; those of a stage in a mapping of their own.
+            source: Where they come from, for the error.
+
+        Raises:
+            SettingsError: A key is unknown, or a value does not fit.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _explained(error, source, cls) from error
 
 
 class RecycleSettings(Settings):
@@ -211,22 +225,6 @@ class Recipe(Settings):
         return shard
 
     @classmethod
-    def made_of(cls, values: dict[str, Any], *, source: str) -> Self:
-        """A recipe of plain values.
-
-        Args:
-            values: The fields; those of a stage in a mapping of their own.
-            source: Where they come from, for the error.
-
-        Raises:
-            SettingsError: A key is unknown, or a value does not fit.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise _explained(error, source) from error
-
-    @classmethod
     def load(cls, path: Path) -> Self:
         """Read a recipe file.
 
@@ -249,6 +247,11 @@ class Recipe(Settings):
         part = path.with_suffix(".part")
         part.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
         part.replace(path)
+
+
+def in_order(*stages: StageName) -> tuple[StageName, ...]:
+    """Stages in the order in which they are done, each once."""
+    return tuple(sorted(set(stages), key=get_args(StageName).index))
 
 
 def shard_of(text: str) -> tuple[int, int]:
@@ -284,7 +287,7 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
 _STAGES: dict[str, type[Settings]] = {"recycle": RecycleSettings, "score": ScoreSettings, "select": SelectSettings}
 
 
-def _explained(error: ValidationError, source: str) -> SettingsError:
+def _explained(error: ValidationError, source: str, model: type[Settings]) -> SettingsError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     told = first["msg"].removeprefix("Value error, ")
@@ -294,7 +297,7 @@ def _explained(error: ValidationError, source: str) -> SettingsError:
         why = _PLAIN.get(path) or told
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
         return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
-    known = _STAGES.get(path.partition(".")[0] if "." in path else "", Recipe).model_fields
+    known = _STAGES.get(path.partition(".")[0] if "." in path else "", model).model_fields
     name = str(first["loc"][-1])
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(known)}."

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 import typer
 
-from reflectune.cli.intake import in_shard
+from reflectune.cli.intake import taken
 from reflectune.cli.job import check_batch, settled, source_of
 from reflectune.cli.money import Range, dollars, own_prices
 from reflectune.cli.screen import err
@@ -84,7 +83,7 @@ def estimate(recipe: Recipe) -> Estimate:
     each = requests_per_row(settings, dialogue=dialogue)
     rubric = _rubric_bytes(Prompts(settings.prompts), settings, dialogue=dialogue)
     found, pair_bytes = Estimate(), 0
-    for row in in_shard(islice(source_of(recipe).rows(), recipe.limit), recipe.shard):
+    for row in taken(source_of(recipe), recipe):
         found.rows += 1
         if row.failure is not None:
             found.unread[row.failure.reason] += 1

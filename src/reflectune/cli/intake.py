@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reflectune.cli.job import source_of
 from reflectune.cli.screen import say
-from reflectune.formats import Mapping
+from reflectune.formats import Mapping, Source
 from reflectune.formats.source import Row
 from reflectune.recipe import Recipe, shard_of
 from reflectune.records import digest
@@ -31,11 +31,15 @@ def take_in(run: RunDir, recipe: Recipe, *, quiet: bool) -> Mapping:
         say(f"{recipe.data}: {run.size:,} rows, not changed since", quiet=quiet)
         return Mapping.model_validate_json(known)
     source = source_of(recipe)
-    taken = in_shard(islice(source.rows(), recipe.limit), recipe.shard)
-    rows = run.ingest(taken, signature, source.mapping.model_dump_json())
+    rows = run.ingest(taken(source, recipe), signature, source.mapping.model_dump_json())
     of_shard = f" of shard {recipe.shard}" if recipe.shard else ""
     say(f"{recipe.data}: {rows:,} rows{of_shard}, {source.describe()}", quiet=quiet)
     return source.mapping
+
+
+def taken(source: Source, recipe: Recipe) -> Iterator[Row]:
+    """The rows of a source that a recipe takes: up to its limit, and of those its shard's."""
+    return in_shard(islice(source.rows(), recipe.limit), recipe.shard)
 
 
 def in_shard(rows: Iterator[Row], shard: str | None) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from reflectune.errors import SettingsError
 from reflectune.formats import Source, check_target, open_source, parse_mapping
 from reflectune.oracles.engine import Usage
 from reflectune.oracles.naming import Address, base_url_of
-from reflectune.recipe import STAGES, Recipe
+from reflectune.recipe import Recipe, in_order
 from reflectune.recycling import waves_per_row
 from reflectune.runs import Counts
 
@@ -94,7 +94,7 @@ def with_later_stages(recipe: Recipe, before: Recipe | None) -> Recipe:
     """The recipe with what the run was to do after recycling."""
     if before is None:
         return recipe
-    stages = tuple(name for name in STAGES if name in {*recipe.stages, *before.stages})
+    stages = in_order(*recipe.stages, *before.stages)
     return recipe.model_copy(
         update={"stages": stages, "score": recipe.score or before.score, "select": recipe.select or before.select}
     )

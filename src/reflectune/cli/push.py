@@ -8,7 +8,7 @@ from typing import Any
 
 from reflectune.cli.screen import err
 from reflectune.errors import RunError, SettingsError
-from reflectune.formats.optional import load_optional
+from reflectune.optional import load_optional
 
 FILES = ("README.md", "recycled.jsonl", "failures.jsonl", "run.json", "recipe.yaml", "gates.jsonl")
 """What is uploaded of a run, where it is there. The replies themselves stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ import typer
 
 from reflectune.cli.dataset import is_run
 from reflectune.cli.finish import note_recipe, note_stage
-from reflectune.cli.intake import take_in
-from reflectune.cli.job import Job, address_of, check_places, recipe_of
+from reflectune.cli.intake import take_in, taken
+from reflectune.cli.job import Job, address_of, check_places, recipe_of, source_of
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.errors import SettingsError
 from reflectune.formats import write_rows
-from reflectune.recipe import STAGES, Recipe, ScoreSettings
-from reflectune.records import Scored
+from reflectune.recipe import Recipe, ScoreSettings, in_order
+from reflectune.records import Failure, Scored
 from reflectune.recycling import STAGE as RECYCLE
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.scoring import STAGE, Scorer, Versions, warning
@@ -81,7 +82,7 @@ class Asked:
             kept.pop("shard", None)  # which shard it is, the flag says, and `check_places` compares it
             values = kept | {"data": self.data} | self.intake
         earlier = before.score.model_dump(mode="json", exclude_none=True) if before and before.score else {}
-        stages = [name for name in STAGES if name in {*values["stages"], "score"}]
+        stages = in_order(*values["stages"], "score")
         return Recipe.made_of(values | {"score": earlier | self.settings, "stages": stages}, source="The command")
 
 
@@ -220,25 +221,20 @@ def _entry(scored: Scored) -> tuple[str, bytes, str | None]:
 def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int], int]:
     """Write `scores.jsonl` and `unscored.jsonl`; returns how many versions, what has no score, IFDs above 1."""
     versions = above_one = 0
-    unscored: dict[str, int] = {}
+    failures: list[Failure] = []
 
     def lines() -> Iterator[dict[str, Any]]:
         nonlocal versions, above_one
         for scored in run.scores():
+            failures.extend(scored.failures)
             for name, scores in scored.versions.items():
                 versions += 1
                 above_one += scores.ifd_ppl is not None and scores.ifd_ppl > 1
                 yield {"id": scored.id, "version": name, **scores.model_dump(), **maker}
 
-    def failures() -> Iterator[dict[str, Any]]:
-        for scored in run.scores():
-            for failure in scored.failures:
-                unscored[failure.reason] = unscored.get(failure.reason, 0) + 1
-                yield failure.model_dump()
-
     write_rows(run.path / "scores.jsonl", lines())
-    write_rows(run.path / "unscored.jsonl", failures())
-    return versions, unscored, above_one
+    write_rows(run.path / "unscored.jsonl", (failure.model_dump() for failure in failures))
+    return versions, dict(Counter(failure.reason for failure in failures)), above_one
 
 
 @contextmanager
@@ -290,12 +286,7 @@ def _show_what_there_is(asked: Asked, recipe: Recipe, *, as_json: bool) -> None:
             rows = recycled.rows
             versions = sum(len(row.result.versions) if row.result else 1 for row in run.rows(RECYCLE) if row.example)
     else:
-        from itertools import islice
-
-        from reflectune.cli.intake import in_shard
-        from reflectune.cli.job import source_of
-
-        rows = sum(1 for _ in in_shard(islice(source_of(recipe).rows(), recipe.limit), recipe.shard))
+        rows = sum(1 for _ in taken(source_of(recipe), recipe))
         versions = rows
     found |= {"rows": rows, "versions": versions, "texts": versions * (4 if settings.halves == "both" else 2)}
     if as_json:

@@ -61,8 +61,7 @@ def command(
     reflectune select runs/data --rule random --take 1000 --versions original    a baseline
     """
     from reflectune.cli.selecting import Chosen, carry_out
-    from reflectune.errors import SettingsError
-    from reflectune.recipe import Recipe
+    from reflectune.recipe import SelectSettings
 
     stage = {
         "rule": rule,
@@ -73,8 +72,6 @@ def command(
         "keep_original": keep_original,
         "seed": seed,
     }
-    settings = Recipe.made_of({"data": "-", "select": stage}, source="The command").select
-    if settings is None:
-        raise SettingsError("There is no rule.", mend="Name one with --rule.")
+    settings = SelectSettings.made_of(stage, source="The command")
     chosen = Chosen(run, settings, embedder=embedder, to=to, output=output, provenance=provenance, show=show)
     carry_out(chosen, dry_run=dry_run, as_json=json, quiet=quiet)

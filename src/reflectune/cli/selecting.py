@@ -18,12 +18,13 @@ from reflectune.cli.screen import err, say
 from reflectune.embedding import Embedder
 from reflectune.errors import RunError, SettingsError
 from reflectune.formats import Mapping as ColumnMapping
-from reflectune.formats import check_target, convert, write_rows
-from reflectune.recipe import STAGES, SelectSettings
-from reflectune.records import Scored, VersionName, VersionScores
+from reflectune.formats import check_target, write_rows
+from reflectune.recipe import SelectSettings, in_order
+from reflectune.records import Scored, Version, VersionName, VersionScores
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir, StoredRow
-from reflectune.runs.export import PROVENANCE, provenance
+from reflectune.runs.export import PROVENANCE, Export, provenance, with_own
+from reflectune.scoring import Versions
 from reflectune.selection import Candidate, Dropped, Kept, Selection, select
 
 _UNSCORED_RULES = {"random", "coherence", "diverse"}
@@ -129,30 +130,28 @@ def _candidate(row: StoredRow, scored: Scored | None) -> Candidate:
     return Candidate(scored.model_copy(update={"versions": known}))
 
 
-def _versions(row: StoredRow) -> dict[VersionName, Any]:
-    if row.result is not None:
-        return dict(row.result.versions)
-    return {"original": row.example.version} if row.example else {}
+def _versions(row: StoredRow) -> Mapping[VersionName, Version]:
+    """The versions that there are of a row; none where it could not be read."""
+    return Versions.of(row.example, row.result).versions if row.example else {}
 
 
 def _embedded(candidates: list[Candidate], rows: Mapping[str, StoredRow], chosen: Chosen) -> list[Candidate]:
     """Candidates with their places in a space of sentences."""
-    embedder = Embedder.open(chosen.embedder)
-    asked = [
+    found = [
         (place, name, version)
         for place, candidate in enumerate(candidates)
         for name, version in _versions(rows[candidate.scored.id]).items()
         if version.instruction.strip() and version.response.strip()
     ]
-    if not asked:
+    if not found:
         raise RunError(f"{chosen.run} holds no row with an instruction and a response.", mend="Check the data.")
-    instructions = embedder.embed([version.instruction for _, _, version in asked])
-    responses = embedder.embed([version.response for _, _, version in asked])
+    texts = list(dict.fromkeys(text for *_, version in found for text in (version.instruction, version.response)))
+    vectors = dict(zip(texts, Embedder.open(chosen.embedder).embed(texts), strict=True))
     coherence: list[dict[VersionName, float]] = [{} for _ in candidates]
     places: list[dict[VersionName, Any]] = [{} for _ in candidates]
-    for number, (place, name, _) in enumerate(asked):
-        coherence[place][name] = float(instructions[number] @ responses[number])
-        places[place][name] = instructions[number]
+    for place, name, version in found:
+        places[place][name] = vectors[version.instruction]
+        coherence[place][name] = float(vectors[version.instruction] @ vectors[version.response])
     return [Candidate(candidate.scored, coherence[place], places[place]) for place, candidate in enumerate(candidates)]
 
 
@@ -175,7 +174,7 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
         write_rows(chosen.output, lines())
     recipe = recipe_of(run.path)
     if recipe is not None:
-        stages = tuple(name for name in STAGES if name in {*recipe.stages, "select"})
+        stages = in_order(*recipe.stages, "select")
         recipe = recipe.model_copy(update={"select": chosen.settings, "stages": stages})
         note_stage(run, recipe, "select", summary)
 
@@ -183,18 +182,13 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
 def _line(row: StoredRow, kept: Kept, scored: Scored | None, mapping: ColumnMapping, chosen: Chosen) -> dict[str, Any]:
     if row.example is None:
         raise ValueError(f"Row {row.id} holds no pair.")
-    version = _versions(row)[kept.version]
-    others = mapping.other_columns(row.raw)
-    if chosen.to:
-        line = convert(row.example, version, chosen.to, others=others)
-    else:
-        line = row.raw if kept.version == "original" else mapping.write(row.raw, version)
+    version = Versions.of(row.example, row.result).versions[kept.version]
+    line = Export(mapping, chosen.to).shaped(row.raw, row.example, version)
     if not chosen.provenance:
         return line
     own = provenance(row) | {"version": kept.version, "selected": kept.reason}
     own |= scored.versions[kept.version].model_dump() if scored and kept.version in scored.versions else {}
-    earlier = {f"{PROVENANCE}_original": line[PROVENANCE]} if PROVENANCE in line else {}
-    return line | earlier | {PROVENANCE: own}
+    return with_own(line, {PROVENANCE: own})
 
 
 def _plain(row: Dropped) -> dict[str, Any]:

@@ -6,12 +6,11 @@ first, so that the order of the rows changes nothing.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from reflectune.errors import MissingExtraError
+from reflectune.optional import load_optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,18 +161,8 @@ def _sorted(figures: Sequence[float]) -> Column:
 
 
 def _numpy() -> Any:
-    return _needed("numpy")
+    return load_optional("numpy", "Statistics", "stats")
 
 
 def _scipy_stats() -> Any:
-    return _needed("scipy.stats")
-
-
-def _needed(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as fault:
-        package = module.partition(".")[0]
-        raise MissingExtraError(
-            f"Statistics: {package} is not installed.", mend="pip install 'reflectune[stats]'"
-        ) from fault
+    return load_optional("scipy.stats", "Statistics", "stats")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reflectune.errors import InputError
 from reflectune.formats.files import Rows, read_lines
-from reflectune.formats.optional import load_optional
+from reflectune.optional import load_optional
 
 _LONGEST_FIELD = 2**31 - 1
 _BATCH = 500

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reflectune.errors import SettingsError
-from reflectune.formats.optional import load_optional
+from reflectune.optional import load_optional
 
 _BATCH = 1_000
 

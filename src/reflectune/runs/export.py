@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reflectune.formats import Mapping, convert, write_rows
-from reflectune.records import Recycled
+from reflectune.records import Example, Recycled, Version
 from reflectune.runs.entries import StoredRow
 from reflectune.runs.folder import RunDir
 
@@ -51,21 +51,29 @@ class Export:
             own["recycled"] = recycled
         if self.provenance:
             own[PROVENANCE] = provenance(row)
-        earlier = {f"{name}_original": written[name] for name in own if name in written}
-        return written | earlier | own
+        return with_own(written, own)
 
     def _recycled(self, row: StoredRow) -> dict[str, Any]:
         if row.result is None or row.example is None:
             raise ValueError(f"Row {row.id} is not recycled.")
-        if self.to:
-            return convert(row.example, row.result.best, self.to, others=self.mapping.other_columns(row.raw))
-        return self.mapping.write(row.raw, row.result.best)
+        return self.shaped(row.raw, row.example, row.result.best)
 
     def _original(self, row: StoredRow) -> dict[str, Any]:
         if self.to and row.example is not None:
-            original = row.example.version
-            return convert(row.example, original, self.to, others=self.mapping.other_columns(row.raw))
+            return self.shaped(row.raw, row.example, row.example.version)
         return row.raw
+
+    def shaped(self, raw: dict[str, Any], example: Example, version: Version) -> dict[str, Any]:
+        """A row with a version in it, in the input's own columns or in another shape."""
+        if self.to:
+            return convert(example, version, self.to, others=self.mapping.other_columns(raw))
+        return self.mapping.write(raw, version)
+
+
+def with_own(written: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A row with columns of ours; what it holds under the same names stays under another one."""
+    earlier = {f"{name}_original": written[name] for name in own if name in written}
+    return written | earlier | own
 
 
 def export(

@@ -47,6 +47,7 @@ class LocalStudent:
 
     def __init__(self, found: Found, settings: ScoreSettings) -> None:
         torch, transformers = torch_and_transformers()
+        self._torch = torch
         self.device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = settings.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
         self.batch_tokens = settings.batch_tokens or _TOKENS_AT_ONCE.get(self.device.type, 4096)
@@ -70,7 +71,7 @@ class LocalStudent:
 
         Equal targets are computed once, and those that begin alike together.
         """
-        torch, _ = torch_and_transformers()
+        torch = self._torch
         known: dict[Target, float] = {}
         alike = sorted(set(targets), key=lambda target: target.tokens)
         with torch.inference_mode():
@@ -97,11 +98,11 @@ class LocalStudent:
 
     def _token_losses(self, forest: Forest, places: list[int], words: list[int]) -> Any:
         """The negative log-likelihood of each word, predicted at its place. The head reads no other place."""
-        torch, _ = torch_and_transformers()
+        torch = self._torch
         tokens = torch.tensor([forest.tokens], device=self.device)
+        asked, wanted = (torch.tensor(numbers, device=self.device) for numbers in (places, words))
         if self._whole:
-            logits = self._model(input_ids=tokens, use_cache=False).logits[0, places].float()
-            wanted = torch.tensor(words, device=self.device)
+            logits = self._model(input_ids=tokens, use_cache=False).logits[0, asked].float()
             return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").double().cpu()
         extra = {"segments": forest.segments} if self.packed else {}
         hidden = self._model.base_model(
@@ -110,11 +111,9 @@ class LocalStudent:
             use_cache=False,
             **extra,
         ).last_hidden_state[0]
-        wanted = torch.tensor(words, device=self.device)
         found = [
-            self._of_logits(hidden[rows], wanted[begin : begin + _HEAD_ROWS])
-            for begin in range(0, len(places), _HEAD_ROWS)
-            if (rows := torch.tensor(places[begin : begin + _HEAD_ROWS], device=self.device)) is not None
+            self._of_logits(hidden[rows], words_there)
+            for rows, words_there in zip(asked.split(_HEAD_ROWS), wanted.split(_HEAD_ROWS), strict=True)
         ]
         return torch.cat(found).double().cpu()
 
@@ -134,7 +133,7 @@ class LocalStudent:
 
     def _can_pack(self) -> bool:
         """Try packing on two texts that begin alike, against the model's own forward pass."""
-        torch, _ = torch_and_transformers()
+        torch = self._torch
         texts = [tuple(self.tokenizer(text, add_special_tokens=False).input_ids) for text in _PROBES]
         targets = [Target(tokens=text, first=1) for text in texts]
         with torch.inference_mode():

@@ -48,6 +48,7 @@ class ServerStudent:
         self._wire = Wire(settings)
         self._pace = Pace(settings.connections or 32)
         self._runner = asyncio.Runner()
+        self._words: dict[int, str] = {}
 
     def losses(self, targets: Sequence[Target]) -> list[float | Unscorable]:
         """The mean negative log-likelihood of each target's scored tokens, in nats, or why there is none.
@@ -135,7 +136,7 @@ class ServerStudent:
         for token, entry in zip(tokens, said, strict=True):
             word = entry.get(str(token), {}) if isinstance(entry, dict) else {}
             theirs = word.get("decoded_token") if isinstance(word, dict) else None
-            ours = self.tokenizer.decode([token]).strip()
+            ours = self._word(token)
             if isinstance(theirs, str) and theirs.strip().isascii() and ours.isascii() and ours:
                 told, alike = told + 1, alike + (theirs.strip() == ours)
         if told and alike < told / 2:
@@ -143,6 +144,11 @@ class ServerStudent:
                 f"{self.name} reads other words than this process sent.",
                 mend="Name the tokenizer that belongs to the served model with --tokenizer.",
             )
+
+    def _word(self, token: int) -> str:
+        if token not in self._words:
+            self._words[token] = self.tokenizer.decode([token]).strip()
+        return self._words[token]
 
     def _of_token(self, token: int, said: Any) -> float:
         try:

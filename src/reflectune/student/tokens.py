@@ -210,11 +210,9 @@ class PublishedReader:
             return Unscorable("too-long", f"its prompt takes all of the {max_length:,} tokens")
         left = max_length - prompt + 1
         alone = self._encoded(question.target, True, left)
-        cut = self._is_cut(text, tokens, question.special) or self._is_cut(question.target, alone, True)
+        cut = len(tokens) == max_length and len(self._encoded(text, question.special)) > max_length
+        cut = cut or (len(alone) == left and len(self._encoded(question.target, True)) > left)
         return _checked(Pair(Target(tokens, max(first, 1)), Target(alone, 1), cut))
-
-    def _is_cut(self, text: str, tokens: tuple[int, ...], special: bool) -> bool:
-        return len(self._encoded(text, special)) > len(tokens)
 
     def _encoded(self, text: str, special: bool, most: int | None = None) -> tuple[int, ...]:
         how = {"truncation": True, "max_length": most} if most else {}

@@ -1,4 +1,4 @@
-"""Libraries that only some containers need."""
+"""Libraries that only some parts need: imported when they are used."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from reflectune.errors import MissingExtraError
 
 
-def load_optional(module: str, needed_by: str) -> Any:
-    """Import a module of the extra `hf`.
+def load_optional(module: str, needed_by: str, extra: str = "hf") -> Any:
+    """Import a module of an extra.
 
     Args:
         module: Its name.
-        needed_by: What cannot be read or written without it.
+        needed_by: What cannot be done without it.
+        extra: The extra that brings it.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -23,5 +24,5 @@ def load_optional(module: str, needed_by: str) -> Any:
     except ImportError as fault:
         package = module.partition(".")[0]
         raise MissingExtraError(
-            f"{needed_by}: {package} is not installed", mend="pip install 'reflectune[hf]'"
+            f"{needed_by}: {package} is not installed", mend=f"pip install 'reflectune[{extra}]'"
         ) from fault
