@@ -36,6 +36,8 @@ STAGE = "score"
 _MANY_ABOVE_ONE = 0.2
 _CHARACTERS_PER_TOKEN = 4
 _READINGS = 4
+_PACKS = 4
+"""So many are filled at a time, lest the last of them stay half empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +148,14 @@ class Scorer:
         return digest(self.maker) + ":"
 
     def score(self, rows: Iterable[Example | Versions]) -> Iterator[Scored]:
-        """Score rows, and yield each as soon as it is. So many are taken at a time as fill the device."""
+        """Score rows, and yield each as soon as it is. So many are taken at a time as fill a few packs."""
         window: list[Versions] = []
         size = 0
         for row in rows:
             versions = row if isinstance(row, Versions) else Versions.of(row)
             window.append(versions)
             size += _READINGS * sum(len(v.question) + len(v.response) for v in versions.versions.values())
-            if size >= _CHARACTERS_PER_TOKEN * self._student.batch_tokens:
+            if size >= _PACKS * _CHARACTERS_PER_TOKEN * self._student.batch_tokens:
                 yield from self._score(window)
                 window, size = [], 0
         yield from self._score(window)

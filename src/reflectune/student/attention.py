@@ -64,11 +64,14 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
     result = empty_like(query)
     several = key.shape[1] != query.shape[1]
     for segment in segments:
-        runs = (*segment.before, (segment.begin, segment.end))
+        own = (segment.begin, segment.end)
+        runs = (*segment.before, own)
         keys, values = (_gathered(states, runs) for states in (key, value))
-        mask = _mask(segment.end - segment.begin, keys.shape[2], sliding_window, query.device)
-        result[:, :, segment.begin : segment.end] = scaled_dot_product_attention(
-            query[:, :, segment.begin : segment.end],
+        length, seen = segment.end - segment.begin, keys.shape[2]
+        again = seen < 2 * length  # asking for the short beginning again costs less than a mask does
+        mask = _mask(seen if again else length, seen, sliding_window, query.device)
+        found = scaled_dot_product_attention(
+            _gathered(query, runs if again else (own,)),
             keys,
             values,
             attn_mask=mask,
@@ -76,6 +79,7 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
             scale=scaling,
             enable_gqa=several,
         )
+        result[:, :, segment.begin : segment.end] = found[:, :, -length:]
     return result.transpose(1, 2), None
 
 

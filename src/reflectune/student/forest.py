@@ -64,7 +64,7 @@ class Forest:
         """Pack what follows the first `depth` tokens, which these texts have in common, sorted as they are."""
         for group in _alike(texts, order, depth):
             first, last = texts[group[0]], texts[group[-1]]
-            end = _common(first, last, depth) if len(group) > 1 else len(first)
+            end = common(first, last, depth) if len(group) > 1 else len(first)
             run = self._append(first[depth:end], depth, before)
             whole = [text for text in group if len(texts[text]) == end]
             for text in whole:
@@ -92,11 +92,11 @@ def _alike(texts: Sequence[Tokens], order: Sequence[int], depth: int) -> Iterato
 
 
 def _share(one: Tokens, other: Tokens, depth: int) -> bool:
-    common = _common(one, other, depth)
-    return common - depth >= SHORTEST or common == len(one) == len(other)
+    end = common(one, other, depth)
+    return end - depth >= SHORTEST or end == len(one) == len(other)
 
 
-def _common(one: Tokens, other: Tokens, depth: int) -> int:
+def common(one: Tokens, other: Tokens, depth: int = 0) -> int:
     """How many tokens two texts begin with alike; at least `depth` are known to be."""
     shorter = min(len(one), len(other))
     return next((place for place in range(depth, shorter) if one[place] != other[place]), shorter)

@@ -10,16 +10,14 @@ from typing import Any
 from reflectune.errors import OracleError
 from reflectune.recipe import ScoreSettings
 from reflectune.student.attention import register
-from reflectune.student.forest import Forest
+from reflectune.student.forest import Forest, common
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.tokens import Target, Unscorable
 from reflectune.student.weights import Found
 
 _log = logging.getLogger(__name__)
 
-_HEAD_ROWS = 256
-"""Places whose logits are held at once: with 128,000 words in the vocabulary they take 131 MB."""
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}
 _ASKED = "Name three fruits that grow in a warm country, and say of each what it tastes like.\n"
 _PROBES = (f"{_ASKED}Apple, banana, cherry.", f"{_ASKED}The sky is blue because air scatters light.")
 """They begin with more tokens alike than `forest.SHORTEST`, so that a shared beginning is tried too."""
@@ -64,6 +62,7 @@ class LocalStudent:
         self.revision = found.revision or getattr(self._model.config, "_commit_hash", None) or ""
         self.longest: int | None = getattr(self._model.config, "max_position_embeddings", None)
         self._whole = False  # whether losses are taken of the model's own logits, in all places
+        self._head: Any = None
         self.packed = self._can_pack()
 
     def losses(self, targets: Sequence[Target]) -> list[float | Unscorable]:
@@ -111,25 +110,15 @@ class LocalStudent:
             use_cache=False,
             **extra,
         ).last_hidden_state[0]
-        found = [
-            self._of_logits(hidden[rows], words_there)
-            for rows, words_there in zip(asked.split(_HEAD_ROWS), wanted.split(_HEAD_ROWS), strict=True)
-        ]
-        return torch.cat(found).double().cpu()
+        return self._head.losses(hidden[asked], wanted).double().cpu()
 
-    def _of_logits(self, hidden: Any, words: Any) -> Any:
-        """From hidden states [n, width] to negative log-likelihoods [n]; the logits are overwritten on the way."""
-        config = self._model.config
-        logits = self._model.get_output_embeddings()(hidden).float()
-        if scale := getattr(config, "logit_scale", None):
-            logits *= scale
-        if divisor := getattr(config, "logits_scaling", None):
-            logits /= divisor
-        if cap := getattr(config, "final_logit_softcapping", None):
-            logits = (logits / cap).tanh_().mul_(cap)
-        said = logits.gather(1, words[:, None])[:, 0]
-        highest = logits.amax(1)
-        return logits.sub_(highest[:, None]).exp_().sum(1).log_() + highest - said
+    def _faster(self) -> Any:
+        """Make its products faster where they stay as exact; returns its head, which reads no place in vain."""
+        from reflectune.student.head import Head
+        from reflectune.student.linear import split_linear_layers
+
+        on_cpu = self.device.type == "cpu" and self.dtype == "float32"
+        return Head(self._model, split=on_cpu and split_linear_layers(self._model.base_model))
 
     def _can_pack(self) -> bool:
         """Try packing on two texts that begin alike, against the model's own forward pass."""
@@ -147,6 +136,7 @@ class LocalStudent:
             ]
             before = self._model.config._attn_implementation  # noqa: SLF001 - the only place where it is told
             try:
+                self._head = self._faster()
                 self._model.set_attn_implementation(register())
                 self.packed = True
                 found = self._losses_of(targets)
@@ -172,14 +162,15 @@ def _finite(loss: float) -> float | Unscorable:
 
 
 def _packs(targets: list[Target], most: int) -> Iterator[list[Target]]:
-    """Neighbours, up to so many tokens together; one that is longer by itself."""
+    """Neighbours, up to so many tokens together; one that is longer by itself. What they begin with counts once."""
     pack: list[Target] = []
     size = 0
     for target in targets:
-        if pack and size + len(target.tokens) > most:
+        new = len(target.tokens) - (common(pack[-1].tokens, target.tokens) if pack else 0)
+        if pack and size + new > most:
             yield pack
-            pack, size = [], 0
+            pack, size, new = [], 0, len(target.tokens)
         pack.append(target)
-        size += len(target.tokens)
+        size += new
     if pack:
         yield pack

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from typing import Any
 
 from reflectune.errors import MissingExtraError
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""The numbers of glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
+_KEPT = 1 << 30
+
 
 def torch_and_transformers() -> tuple[Any, Any]:
-    """Import both, with threads that do not spin for work: by default they starve a busy machine.
+    """Import both, for work on a machine that is used for other things too.
+
+    Threads do not spin for work, which starves others; and memory that is freed is kept for what comes next: by
+    default glibc gives a layer's results back to the kernel, which clears the same pages for the next layer.
 
     Raises:
         MissingExtraError: One of them is not installed.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _keep_freed_memory()
     try:
         import torch
         import transformers
@@ -26,3 +36,9 @@ def torch_and_transformers() -> tuple[Any, Any]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     return torch, transformers
+
+
+def _keep_freed_memory() -> None:
+    if sys.platform == "linux" and (tell := getattr(ctypes.CDLL(None), "mallopt", None)):
+        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            tell(threshold, _KEPT)

@@ -43,7 +43,7 @@ class ServerStudent:
     def __init__(self, settings: ApiSettings, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.name = f"{settings.model}@{settings.base_url}"
-        self.batch_tokens = 1024 * (settings.connections or 32)
+        self.batch_tokens = 256 * (settings.connections or 32)
         self._settings = settings
         self._wire = Wire(settings)
         self._pace = Pace(settings.connections or 32)

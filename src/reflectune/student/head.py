@@ -1,0 +1,72 @@
+"""From hidden states to the negative log-likelihood of words, without ever holding a place's logits all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from reflectune.student.linear import is_bfloat16, split_product, what_is_left
+
+_WORDS_AT_ONCE = 2048
+"""How much of the vocabulary is computed at a time: so many logits of 1,024 places are 8 MB, and stay in the cache."""
+
+
+class Head:
+    """The last layer of a causal language model.
+
+    Args:
+        model: The model, as transformers loads it.
+        split: Whether products are made in two halves, as `linear` says.
+    """
+
+    def __init__(self, model: Any, *, split: bool) -> None:
+        layer = model.get_output_embeddings()
+        self._weight: Tensor = layer.weight
+        self._bias: Tensor | None = getattr(layer, "bias", None)
+        self._config = model.config
+        self._split = split and is_bfloat16(self._weight)
+
+    def losses(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """How unlikely each word is.
+
+        Args:
+            hidden: The last hidden states, [places, width].
+            words: The word that comes at each, [places].
+
+        Returns:
+            Negative log-likelihoods in nats, float32 [places].
+        """
+        said = (hidden.float() * self._weight[words].float()).sum(1)
+        if self._bias is not None:
+            said += self._bias[words]
+        left = what_is_left(hidden) if self._split else hidden
+        highest = torch.full_like(said, -torch.inf)
+        total = torch.zeros_like(said)
+        for begin in range(0, len(self._weight), _WORDS_AT_ONCE):
+            logits = self._capped(self._logits(hidden, left, begin))
+            higher = torch.maximum(highest, logits.amax(1))
+            total = total * (highest - higher).exp() + logits.sub_(higher[:, None]).exp_().sum(1)
+            highest = higher
+        return total.log() + highest - self._capped(said)
+
+    def _logits(self, hidden: Tensor, left: Tensor, begin: int) -> Tensor:
+        """The logits of some words, float32 [places, words]."""
+        weight = self._weight[begin : begin + _WORDS_AT_ONCE]
+        bias = None if self._bias is None else self._bias[begin : begin + _WORDS_AT_ONCE]
+        if not self._split:
+            return linear(hidden, weight, bias).float()
+        found = split_product(hidden, left, weight)
+        return found if bias is None else found.add_(bias)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        """Scaled and capped as some models' own forward pass does it."""
+        if scale := getattr(self._config, "logit_scale", None):
+            logits = logits * scale
+        if divisor := getattr(self._config, "logits_scaling", None):
+            logits = logits / divisor
+        if cap := getattr(self._config, "final_logit_softcapping", None):
+            logits = (logits / cap).tanh_().mul_(cap)
+        return logits

@@ -1,0 +1,82 @@
+"""Products in two halves, and the head that reads the vocabulary part by part."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+pytestmark = pytest.mark.model
+torch = pytest.importorskip("torch")
+
+from reflectune.student import linear as split  # noqa: E402
+from reflectune.student.head import Head  # noqa: E402
+
+
+def layer(*, exact: bool, bias: bool = False) -> torch.nn.Linear:
+    torch.manual_seed(3)
+    made = torch.nn.Linear(96, 64, bias=bias)
+    if exact:
+        made.weight.data = made.weight.data.bfloat16().float()
+    return made.eval()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_product_in_two_halves_is_that_of_float32(bias: bool) -> None:
+    plain = layer(exact=True, bias=bias)
+    states = torch.randn(2, 40, 96)
+    with torch.inference_mode():
+        wanted = torch.nn.functional.linear(
+            states.double(), plain.weight.double(), plain.bias.double() if bias else None
+        )
+        found = split.SplitLinear(plain, split.Halves())(states)
+    assert found.shape == (2, 40, 64)
+    assert (found - wanted).abs().max() < 2e-5 * wanted.abs().max()
+
+
+def test_a_product_leaves_the_precision_of_others_as_it_was() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    rows = torch.randn(4, 96)
+    split.split_product(rows, split.what_is_left(rows), layer(exact=True).weight.detach())
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_halves_are_those_of_the_tensor_that_is_asked_for() -> None:
+    halves = split.Halves()
+    for _ in range(3):
+        states = torch.randn(5, 8)
+        assert torch.equal(halves.left(states), split.what_is_left(states))
+        assert halves.left(states) is halves.left(states)
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_only_exact_weights_are_split_and_only_where_it_is_faster(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "_multiplies_bfloat16", lambda: units)
+    model = torch.nn.Sequential(layer(exact=True), layer(exact=False))
+    assert split.split_linear_layers(model) is units
+    assert isinstance(model[0], split.SplitLinear) is units
+    assert type(model[1]) is torch.nn.Linear
+
+
+def test_a_processor_whose_products_differ_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(split, "split_product", lambda rows, low, weight: (rows + low) @ weight.t())
+    model = torch.nn.Sequential(layer(exact=True))
+    assert not split.split_linear_layers(model)
+    assert type(model[0]) is torch.nn.Linear
+
+
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("words", [100, 5000])
+def test_the_head_says_what_cross_entropy_says(words: int, halved: bool) -> None:
+    torch.manual_seed(5)
+    last = torch.nn.Linear(32, words)
+    last.weight.data = last.weight.data.bfloat16().float()
+    shape = {"logit_scale": 3.0, "logits_scaling": 0.5, "final_logit_softcapping": 20.0}
+    model = SimpleNamespace(get_output_embeddings=lambda: last, config=SimpleNamespace(**shape))
+    hidden, said = torch.randn(70, 32) * 4, torch.randint(0, words, (70,))
+    with torch.inference_mode():
+        logits = (last(hidden) * 3.0 / 0.5 / 20.0).tanh() * 20.0
+        wanted = torch.nn.functional.cross_entropy(logits, said, reduction="none")
+        found = Head(model, split=halved).losses(hidden, said)
+    assert (found - wanted).abs().max() < 1e-4
