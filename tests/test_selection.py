@@ -359,7 +359,6 @@ def rows_of(*ifds: float) -> list[Scored]:
 @pytest.mark.parametrize(
     ("take", "expected"),
     [
-        ("0", []),
         ("1", ["3"]),
         ("3", ["1", "3", "4"]),
         ("6", ["0", "1", "2", "3", "4", "5"]),
@@ -496,11 +495,12 @@ def candidates(draw: st.DrawFn) -> list[Candidate]:
     return found
 
 
-@given(candidates(), st.sampled_from([*BASELINES, "selective"]), st.integers(0, 14), OPTIONS)
+@given(candidates(), st.sampled_from([*BASELINES, "selective"]), st.integers(1, 14), OPTIONS)
 def test_every_row_is_kept_or_dropped_once_and_in_order(
     rows: list[Candidate], rule: str, take: int, options: dict[str, bool]
 ) -> None:
     rows = [candidate for candidate in rows if rule != "selective" or "original" in candidate.scored.versions]
+    options["keep_original"] &= rule == "selective"
     found = select(rows, chosen_by(rule=rule, take=str(take), **options))
     ids = [candidate.scored.id for candidate in rows]
     whole = [verdict.id for verdict in (*found.kept, *found.dropped)]
@@ -533,3 +533,24 @@ def test_reasons_are_counted_the_kept_first_and_the_most_frequent_first() -> Non
 def test_no_rows_are_no_error() -> None:
     assert select([]) == Selection((), ())
     assert select([], chosen_by(rule="diverse", take="5%")).reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"rule": "selective", "versions": "QA"}, "compares all versions"),
+        ({"rule": "top-ifd", "take": "5", "keep_original": True}, "no reflection that lost"),
+        ({"rule": "random"}, "how many rows"),
+        ({"rule": "ifd", "take": "0%"}, "no share"),
+        ({"rule": "ifd", "take": "101%"}, "no share"),
+    ],
+)
+def test_options_that_do_not_fit_their_rule_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told) as refused:
+        select([], chosen_by(**options))
+    assert refused.value.mend
+
+
+def test_a_share_may_be_of_more_rows_than_are_judged() -> None:
+    found = select(rows_of(0.1, 0.6, 0.5, 0.9), chosen_by(rule="ifd", take="20%"), of=10)
+    assert kept(found) == ["1", "3"]

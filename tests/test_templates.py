@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reflectune.errors import SettingsError
 from reflectune.records import Example, Message, Version
-from reflectune.student.templates import TEMPLATES, Template, open_template
+from reflectune.student.templates import TEMPLATES, Template, TurnsError, open_template
 from test_tokens import spelling
 
 ASK = "Count the rivers."
@@ -128,9 +128,8 @@ def test_a_chat_template_that_refuses_a_row_names_its_turns() -> None:
     strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT
     template = opened("chat", chat=strict)
     assert asking(template, ASK) == f"[user]{ASK}[assistant]"
-    with pytest.raises(SettingsError, match=r"row's turns \(system, user\): no system role") as refused:
+    with pytest.raises(TurnsError, match=r"take its turns \(system, user\): no system role"):
         asking(template, ASK, system="Be brief.")
-    assert "--template" in refused.value.mend
 
 
 def test_without_a_chat_template_the_mend_is_named() -> None:
@@ -148,6 +147,7 @@ def test_without_a_chat_template_the_mend_is_named() -> None:
         ("Q: {{instruction}}\nA:", f"Q: {ASK}\nA:", f"Q: {ASK}\n\n{LIST}\nA:"),
         ("Q: {{instruction}}\nI: {{input}}\nA:\n", f"Q: {ASK}\nI: \nA:", f"Q: {ASK}\nI: {LIST}\nA:"),
         ("{{input}}{{instruction}} {{instruction}}", f"{ASK} {ASK}", f"{LIST}{ASK} {ASK}"),
+        ("Q: {{ instruction }}\nI: {{  input}}\nA:", f"Q: {ASK}\nI: \nA:", f"Q: {ASK}\nI: {LIST}\nA:"),
         ("{x} {{instruction}}\n\n\n", f"{{x}} {ASK}", f"{{x}} {ASK}\n\n{LIST}"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_jinja_file_is_a_chat_template(tmp_path: Path) -> None:
 def test_a_broken_jinja_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "own.jinja"
     path.write_text("{% for turn in %}")
-    with pytest.raises(SettingsError, match="does not take a row's turns"):
+    with pytest.raises(TurnsError, match="does not take its turns"):
         opened(str(path)).guessing("Guess.")
 
 

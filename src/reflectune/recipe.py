@@ -17,7 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from reflectune.errors import SettingsError
 from reflectune.records import Reflection, Sampling
 
-_PLAIN = {"shard": "a shard is written i/n, with i from 1 to n, as 2/8"}
+_PLAIN = {
+    "shard": "a shard is written i/n, with i from 1 to n, as 2/8",
+    "take": "it says how many rows to keep, as 500 or 5%",
+}
 """What is wrong with a value, where the rule that refuses it would say it less plainly."""
 _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
 """What to do about settings of a stage that do not go together."""
@@ -149,17 +152,25 @@ class SelectSettings(Settings):
         rifd_below_one: Whether it must have an r-IFD below 1 (`selective`).
         keep_original: Whether a row stays, as it is after its first step, when its response was not replaced.
         seed: Seed of the rule `random`.
+        embedder: The model of sentence embeddings, for `coherence` and `diverse`.
+        to: The shape of the data that is written; by default the input's own columns.
+        output: A further file that the data is written to.
+        provenance: Whether each row that is written says where it comes from, in the column `reflectune`.
     """
 
     rule: Literal["selective", "top-ifd", "random", "longest", "perplexity", "ifd", "rifd", "coherence", "diverse"] = (
         "selective"
     )
-    take: str | None = Field(default=None, pattern=r"^(\d+|\d{1,3}(\.\d+)?%)$")
+    take: str | None = Field(default=None, pattern=r"^([1-9]\d*|\d{1,3}(\.\d+)?%)$")
     versions: Literal["all", "latest", "original", "Q", "A", "QA"] = "all"
     ifd_below_one: bool = True
     rifd_below_one: bool = True
     keep_original: bool = False
     seed: int = Field(default=0, ge=0, lt=2**31)
+    embedder: str | None = None
+    to: Literal["alpaca", "sharegpt", "messages", "prompt-completion"] | None = None
+    output: Path | None = None
+    provenance: bool = True
 
 
 class Recipe(Settings):
@@ -188,7 +199,8 @@ class Recipe(Settings):
         license: The licence of the data, for the data set card.
         stages: What is done with the data, in order.
         recycle: How rows are recycled.
-        score: How versions are scored by the student; also when rows are recycled in the versions that it chooses.
+        chooser: The student that chooses which versions of a row are made, and how it scores them.
+        score: How versions are scored by the student.
         select: Which version of a row the student keeps, and which rows.
     """
 
@@ -214,6 +226,7 @@ class Recipe(Settings):
     license: str | None = Field(default=None, min_length=1, max_length=200)
     stages: tuple[StageName, ...] = ("recycle",)
     recycle: RecycleSettings = RecycleSettings()
+    chooser: ScoreSettings | None = None
     score: ScoreSettings | None = None
     select: SelectSettings | None = None
 
@@ -284,7 +297,12 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     return merged
 
 
-_STAGES: dict[str, type[Settings]] = {"recycle": RecycleSettings, "score": ScoreSettings, "select": SelectSettings}
+_STAGES: dict[str, type[Settings]] = {
+    "recycle": RecycleSettings,
+    "chooser": ScoreSettings,
+    "score": ScoreSettings,
+    "select": SelectSettings,
+}
 
 
 def _explained(error: ValidationError, source: str, model: type[Settings]) -> SettingsError:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from reflectune.errors import SettingsError
 from reflectune.ifd import ifd, loss_ratio
 from reflectune.language import prompt_language
 from reflectune.prompts import Prompts
@@ -27,7 +28,7 @@ from reflectune.records import (
     digest,
 )
 from reflectune.student import Student, open_student
-from reflectune.student.templates import open_template
+from reflectune.student.templates import TurnsError, open_template
 from reflectune.student.tokens import ExactReader, Pair, PublishedReader, Question, Target, Unscorable
 
 __all__ = ["STAGE", "Scorer", "Scores", "Versions", "score"]
@@ -127,6 +128,13 @@ class Scorer:
         self._template = open_template(settings.template, student.tokenizer, published=published)
         self._reader = PublishedReader(student.tokenizer) if published else ExactReader(student.tokenizer)
         self._most = min(settings.max_length, student.longest or settings.max_length)
+        try:
+            self._template.guessing("Say hello.")
+        except TurnsError as refusal:
+            raise SettingsError(
+                f"The template {self._template.name} takes no question: {refusal}.",
+                mend="Name another one with --template: alpaca, vicuna, wizardlm or a file.",
+            ) from refusal
 
     @cached_property
     def maker(self) -> dict[str, str | int]:
@@ -135,6 +143,8 @@ class Scorer:
         return {
             "student": self._student.name,
             "revision": self._student.revision,
+            "dtype": self._student.dtype,
+            "tokenizer": self._settings.tokenizer or "",
             "template": self._template.name,
             "template_hash": f"{self._template.hash}-{request}",
             "convention": self._settings.convention,
@@ -163,7 +173,9 @@ class Scorer:
     def _score(self, rows: Sequence[Versions]) -> Iterator[Scored]:
         """Score some rows together."""
         asked = [self._question(row, name, half) for row in rows for name in row.versions for half in self._halves]
-        pairs = self._reader.read(asked, self._most) if asked else []
+        readable = [question for question in asked if isinstance(question, Question)]
+        read = iter(self._reader.read(readable, self._most) if readable else [])
+        pairs = [next(read) if isinstance(question, Question) else question for question in asked]
         targets = {target for pair in pairs if isinstance(pair, Pair) for target in (pair.conditioned, pair.alone)}
         known = dict(zip(targets, self._student.losses(list(targets)), strict=True)) if targets else {}
         answers = iter(pairs)
@@ -175,11 +187,15 @@ class Scorer:
     def _halves(self) -> tuple[Reflection, ...]:
         return ("response", "instruction") if self._settings.halves == "both" else ("response",)
 
-    def _question(self, row: Versions, name: VersionName, half: Reflection) -> Question:
+    def _question(self, row: Versions, name: VersionName, half: Reflection) -> Question | Unscorable:
         version = row.versions[name]
         template = self._template
         if half == "response":
-            return Question(template.asking(row.example, version), version.response, version.response, template.special)
+            try:
+                prompt = template.asking(row.example, version)
+            except TurnsError as refusal:
+                return Unscorable("template", str(refusal))
+            return Question(prompt, version.response, version.response, template.special)
         language = prompt_language(row.example.question)
         request = self._prompts.render(language, "rifd_request.txt", response=version.response)
         published = self._settings.convention == "published"

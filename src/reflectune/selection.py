@@ -94,24 +94,51 @@ class Selection:
         return dict(sorted(counted.items(), key=lambda entry: (not entry[0][0], -entry[1], entry[0][1])))
 
 
-def select(rows: Iterable[Scored | Candidate], rule: SelectSettings | str = "selective") -> Selection:
+def select(
+    rows: Iterable[Scored | Candidate], rule: SelectSettings | str = "selective", of: int | None = None
+) -> Selection:
     """Choose by a rule.
 
     Args:
         rows: Scored rows; as candidates where the rule needs more than scores.
         rule: The rule with its options, or its name.
+        of: How many rows there are in all, of which `take` may be a share; by default those that are given.
 
     Raises:
-        SettingsError: There is no such rule, or it needs a number of rows to keep.
+        SettingsError: There is no such rule, or its options do not fit it.
     """
     settings = rule if isinstance(rule, SelectSettings) else _named(rule)
+    check(settings)
     candidates = [row if isinstance(row, Candidate) else Candidate(row) for row in rows]
     judged = [_judge(candidate, settings) for candidate in candidates]
-    taken = _take(candidates, judged, settings)
+    taken = _take(candidates, judged, settings, len(judged) if of is None else of)
     return Selection(
         kept=tuple(row for row in taken if isinstance(row, Kept)),
         dropped=tuple(row for row in taken if isinstance(row, Dropped)),
     )
+
+
+def check(settings: SelectSettings) -> None:
+    """Refuse options that do not fit their rule.
+
+    Raises:
+        SettingsError: They do not.
+    """
+    rule = settings.rule
+    if rule == "selective" and settings.versions != "all":
+        raise SettingsError(
+            "The rule selective compares all versions of a row.", mend="Leave out --versions, or take another rule."
+        )
+    if rule != "selective" and settings.keep_original:
+        raise SettingsError(
+            f"The rule {rule} knows no reflection that lost.", mend="Leave out --keep-original, or add --versions."
+        )
+    if rule != "selective" and settings.take is None:
+        raise SettingsError(
+            f"The rule {rule} needs to know how many rows to keep.", mend="Add --take 500, or --take 5%."
+        )
+    if settings.take is not None and settings.take.endswith("%") and not 0 < float(settings.take[:-1]) <= 100:  # noqa: PLR2004
+        raise SettingsError(f"{settings.take} is no share of the rows.", mend="Write --take 5%, up to 100%.")
 
 
 Verdict = Kept | Dropped
@@ -244,10 +271,12 @@ _SHOWN = {
 }
 
 
-def _take(candidates: Sequence[Candidate], judged: Sequence[Verdict], settings: SelectSettings) -> list[Verdict]:
+def _take(
+    candidates: Sequence[Candidate], judged: Sequence[Verdict], settings: SelectSettings, rows: int
+) -> list[Verdict]:
     """Keep so many of the rows that were let through, the best first."""
     through = [place for place, verdict in enumerate(judged) if isinstance(verdict, Kept)]
-    count = _how_many(settings, len(judged), len(through))
+    count = _how_many(settings, rows, len(through))
     if count >= len(through):
         return list(judged)
     if settings.rule == "diverse":
@@ -264,18 +293,11 @@ def _take(candidates: Sequence[Candidate], judged: Sequence[Verdict], settings: 
 
 
 def _how_many(settings: SelectSettings, rows: int, through: int) -> int:
-    """A share is one of all rows, as in print: 5% of Alpaca are 2,600 rows however many a rule lets through."""
+    """A share is one of all rows, as in print: 5% of Alpaca are 2,601 rows however many a rule lets through."""
     if settings.take is None:
-        if settings.rule == "selective":
-            return through
-        raise SettingsError(
-            f"The rule {settings.rule} needs to know how many rows to keep.", mend="Add --take 500, or --take 5%."
-        )
+        return through
     if settings.take.endswith("%"):
-        share = float(settings.take[:-1])
-        if not 0 < share <= 100:  # noqa: PLR2004
-            raise SettingsError(f"{settings.take} is no share of the rows.", mend="Write --take 5%, up to 100%.")
-        return ceil(round(rows * share / 100, 6))
+        return ceil(round(rows * float(settings.take[:-1]) / 100, 6))
     return int(settings.take)
 
 

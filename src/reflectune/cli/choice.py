@@ -24,12 +24,12 @@ def chooser_of(recipe: Recipe) -> Iterator[StudentChooser | None]:
     if recipe.recycle.versions != "chosen":
         yield None
         return
-    if recipe.score is None:
+    if recipe.chooser is None:
         raise SettingsError(
             "--versions chosen needs a student that chooses.", mend="Name it: --student FOLDER, a hub id, or local."
         )
-    student = open_student(recipe.score, address_of(recipe))
+    student = open_student(recipe.chooser, address_of(recipe))
     try:
-        yield StudentChooser(student, recipe.score)
+        yield StudentChooser(student, recipe.chooser)
     finally:
         student.close()

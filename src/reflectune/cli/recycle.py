@@ -161,7 +161,7 @@ def command(
         "provenance": provenance,
         "license": license_,
         "recycle": stage,
-        "score": None if student is None else {"student": student},
+        "chooser": None if student is None else {"student": student},
     }
     recipe = Recipe.made_of(overridden(values, set_ or ()), source="The command")
     folder = run or Path("runs") / name_of(data, shard)

@@ -69,6 +69,8 @@ class Asked:
         """
         before = recipe_of(self.folder)
         if is_run(self.data):
+            if self.run is not None:
+                raise SettingsError(f"--run is for data, and {self.data} is a run.", mend="Leave it out.")
             if taken := self.intake.keys() - {"max_failed"}:
                 raise SettingsError(
                     f"--{min(taken)} is for data, and {self.data} is a run, whose rows are taken already.",

@@ -71,7 +71,10 @@ def command(
         "rifd_below_one": rifd_below_one,
         "keep_original": keep_original,
         "seed": seed,
+        "embedder": embedder,
+        "to": to,
+        "output": output,
+        "provenance": provenance,
     }
     settings = SelectSettings.made_of(stage, source="The command")
-    chosen = Chosen(run, settings, embedder=embedder, to=to, output=output, provenance=provenance, show=show)
-    carry_out(chosen, dry_run=dry_run, as_json=json, quiet=quiet)
+    carry_out(Chosen(run, settings, show), dry_run=dry_run, as_json=json, quiet=quiet)

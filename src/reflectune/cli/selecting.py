@@ -25,7 +25,7 @@ from reflectune.recycling import STAGE
 from reflectune.runs import RunDir, StoredRow
 from reflectune.runs.export import PROVENANCE, Export, provenance, with_own
 from reflectune.scoring import Versions
-from reflectune.selection import Candidate, Dropped, Kept, Selection, select
+from reflectune.selection import Candidate, Dropped, Kept, Selection, check, select
 
 _UNSCORED_RULES = {"random", "coherence", "diverse"}
 _EMBEDDED_RULES = {"coherence", "diverse"}
@@ -37,20 +37,12 @@ class Chosen:
 
     Attributes:
         run: The run's folder.
-        settings: The rule.
-        embedder: The model of sentence embeddings.
-        to: Another shape than the input's own.
-        output: A further file for the data.
-        provenance: Whether each row says where it comes from.
+        settings: The rule, and where the data go.
         show: How many rows of each reason are shown.
     """
 
     run: Path
     settings: SelectSettings
-    embedder: str | None = None
-    to: str | None = None
-    output: Path | None = None
-    provenance: bool = True
     show: int = 0
 
 
@@ -62,8 +54,9 @@ def carry_out(chosen: Chosen, *, dry_run: bool, as_json: bool, quiet: bool) -> N
         RunError: The run's folder cannot be used, or was not scored.
         SettingsError: The rule or the output cannot be used.
     """
-    if chosen.output is not None:
-        _check_output(chosen.run, chosen.output)
+    check(chosen.settings)
+    if chosen.settings.output is not None:
+        _check_output(chosen.run, chosen.settings.output)
     with RunDir(chosen.run, create=False, look=dry_run) as run:
         selection = _selected(run, chosen, quiet=quiet)
         summary = _summary(chosen, selection)
@@ -96,7 +89,7 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
     candidates = [_candidate(row, scores.get(row.id)) for row in rows if row.id not in beforehand]
     if chosen.settings.rule in _EMBEDDED_RULES:
         candidates = _embedded(candidates, {row.id: row for row in rows}, chosen)
-    selection = select(candidates, chosen.settings)
+    selection = select(candidates, chosen.settings, of=len(rows))
     found: dict[str, Kept | Dropped] = dict(beforehand)
     found |= {row.id: row for row in selection.kept}
     found |= {row.id: row for row in selection.dropped}
@@ -106,7 +99,7 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
     )
 
 
-def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Kept | Dropped | None:
+def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Dropped | None:
     """What becomes of a row before any rule looks at it; `None` where the rule is to say."""
     if row.example is None:
         return Dropped(row.id, None, "unreadable", row.failure.detail if row.failure else "")
@@ -114,10 +107,8 @@ def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tu
         return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
     if row.id not in scores and chosen.settings.rule not in _UNSCORED_RULES:
         return Dropped(row.id, None, "not-scored", "It has no scores yet.")
-    if chosen.settings.rule == "selective" and row.failure is not None:
-        detail = f"{row.failure.stage}: {row.failure.reason}"
-        lost = Dropped(row.id, None, "not-recycled", detail)
-        return Kept(row.id, "original", "original", detail) if chosen.settings.keep_original else lost
+    if chosen.settings.rule == "selective" and row.failure is not None and not chosen.settings.keep_original:
+        return Dropped(row.id, None, "not-recycled", f"{row.failure.stage}: {row.failure.reason}")
     return None
 
 
@@ -146,7 +137,7 @@ def _embedded(candidates: list[Candidate], rows: Mapping[str, StoredRow], chosen
     if not found:
         raise RunError(f"{chosen.run} holds no row with an instruction and a response.", mend="Check the data.")
     texts = list(dict.fromkeys(text for *_, version in found for text in (version.instruction, version.response)))
-    vectors = dict(zip(texts, Embedder.open(chosen.embedder).embed(texts), strict=True))
+    vectors = dict(zip(texts, Embedder.open(chosen.settings.embedder).embed(texts), strict=True))
     coherence: list[dict[VersionName, float]] = [{} for _ in candidates]
     places: list[dict[VersionName, Any]] = [{} for _ in candidates]
     for place, name, version in found:
@@ -170,8 +161,8 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
 
     write_rows(run.path / "selected.jsonl", lines())
     write_rows(run.path / "dropped.jsonl", (_plain(row) for row in selection.dropped))
-    if chosen.output is not None:
-        write_rows(chosen.output, lines())
+    if chosen.settings.output is not None:
+        write_rows(chosen.settings.output, lines())
     recipe = recipe_of(run.path)
     if recipe is not None:
         stages = in_order(*recipe.stages, "select")
@@ -183,8 +174,8 @@ def _line(row: StoredRow, kept: Kept, scored: Scored | None, mapping: ColumnMapp
     if row.example is None:
         raise ValueError(f"Row {row.id} holds no pair.")
     version = Versions.of(row.example, row.result).versions[kept.version]
-    line = Export(mapping, chosen.to).shaped(row.raw, row.example, version)
-    if not chosen.provenance:
+    line = Export(mapping, chosen.settings.to).shaped(row.raw, row.example, version)
+    if not chosen.settings.provenance:
         return line
     own = provenance(row) | {"version": kept.version, "selected": kept.reason}
     own |= scored.versions[kept.version].model_dump() if scored and kept.version in scored.versions else {}
@@ -198,7 +189,7 @@ def _plain(row: Dropped) -> dict[str, Any]:
 def _summary(chosen: Chosen, selection: Selection) -> dict[str, Any]:
     return {
         "run": str(chosen.run),
-        **chosen.settings.model_dump(),
+        **chosen.settings.model_dump(mode="json"),
         "rows": len(selection.kept) + len(selection.dropped),
         "kept": len(selection.kept),
         "dropped": len(selection.dropped),
@@ -226,7 +217,7 @@ def _show(chosen: Chosen, selection: Selection, *, written: bool) -> None:
             "As in the released code, rows whose response was not replaced are dropped; --keep-original keeps them."
         )
     if written:
-        err.print(f"data      {chosen.output or chosen.run / 'selected.jsonl'}")
+        err.print(f"data      {chosen.settings.output or chosen.run / 'selected.jsonl'}")
         err.print(f"dropped   {chosen.run / 'dropped.jsonl'}")
 
 

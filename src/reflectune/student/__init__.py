@@ -2,7 +2,8 @@
 
 tokens.py      from texts to tokens, and which of them are scored
 templates.py   how the student is asked
-model.py       a Hugging Face causal LM in this process; forest.py and attention.py compute many texts at once
+model.py       a Hugging Face causal LM in this process; forest.py and attention.py compute many texts at once,
+               linear.py and head.py make its products cheaper
 server.py      one behind a server that returns the log-probabilities of prompts
 weights.py     from the name of a student to its folder
 """
@@ -31,6 +32,7 @@ class Student(Protocol):
     Attributes:
         name: What it is called.
         revision: What tells its weights from others; empty where that is not known.
+        dtype: The numbers that it computes with; empty where that is not known.
         tokenizer: Its tokenizer, of transformers.
         longest: The most tokens that it reads; `None` where that is not known.
         batch_tokens: About how many tokens are worth giving it together.
@@ -38,6 +40,7 @@ class Student(Protocol):
 
     name: str
     revision: str
+    dtype: str
     tokenizer: Any
     longest: int | None
     batch_tokens: int
@@ -71,6 +74,10 @@ def open_student(settings: ScoreSettings | str, address: Address | None = None) 
 
         api = settings_of(name, replace(address or Address(), key_env=settings.key_env))
         return ServerStudent(api, open_tokenizer(settings.tokenizer or api.model))
+    if settings.tokenizer is not None:
+        raise SettingsError(
+            "--tokenizer is for a student that is a server: this one brings its own.", mend="Leave it out."
+        )
     return LocalStudent(find_student(name), settings)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn.functional import linear
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from reflectune.student.linear import is_bfloat16, split_product, what_is_left
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORDS_AT_ONCE = 2048
 """How much of the vocabulary is computed at a time: so many logits of 1,024 places are 8 MB, and stay in the cache."""
@@ -43,11 +43,11 @@ class Head:
         if self._bias is not None:
             said += self._bias[words]
         left = what_is_left(hidden) if self._split else hidden
-        highest = torch.full_like(said, -torch.inf)
-        total = torch.zeros_like(said)
+        highest = said.new_full(said.shape, -inf)
+        total = said.new_zeros(said.shape)
         for begin in range(0, len(self._weight), _WORDS_AT_ONCE):
             logits = self._capped(self._logits(hidden, left, begin))
-            higher = torch.maximum(highest, logits.amax(1))
+            higher = highest.maximum(logits.amax(1))
             total = total * (highest - higher).exp() + logits.sub_(higher[:, None]).exp_().sum(1)
             highest = higher
         return total.log() + highest - self._capped(said)
@@ -55,11 +55,8 @@ class Head:
     def _logits(self, hidden: Tensor, left: Tensor, begin: int) -> Tensor:
         """The logits of some words, float32 [places, words]."""
         weight = self._weight[begin : begin + _WORDS_AT_ONCE]
-        bias = None if self._bias is None else self._bias[begin : begin + _WORDS_AT_ONCE]
-        if not self._split:
-            return linear(hidden, weight, bias).float()
-        found = split_product(hidden, left, weight)
-        return found if bias is None else found.add_(bias)
+        found = split_product(hidden, left, weight) if self._split else (hidden @ weight.t()).float()
+        return found if self._bias is None else found.add_(self._bias[begin : begin + _WORDS_AT_ONCE])
 
     def _capped(self, logits: Tensor) -> Tensor:
         """Scaled and capped as some models' own forward pass does it."""

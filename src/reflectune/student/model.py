@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from reflectune.errors import OracleError
+from reflectune.errors import OracleError, SettingsError
 from reflectune.recipe import ScoreSettings
 from reflectune.student.attention import register
 from reflectune.student.forest import Forest, common
@@ -41,13 +42,14 @@ class LocalStudent:
     Raises:
         MissingExtraError: torch or transformers is not installed.
         OracleError: The model cannot be loaded.
+        SettingsError: There is no such device.
     """
 
     def __init__(self, found: Found, settings: ScoreSettings) -> None:
         torch, transformers = torch_and_transformers()
         self._torch = torch
-        self.device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = settings.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
+        self.device = _device(torch, settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype: str = settings.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
         self.batch_tokens = settings.batch_tokens or _TOKENS_AT_ONCE.get(self.device.type, 4096)
         load = transformers.AutoModelForCausalLM.from_pretrained
         try:
@@ -73,7 +75,7 @@ class LocalStudent:
         torch = self._torch
         known: dict[Target, float] = {}
         alike = sorted(set(targets), key=lambda target: target.tokens)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._out_of_memory_told():
             for pack in _packs(alike, self.batch_tokens if self.packed else 0):
                 known |= zip(pack, self._losses_of(pack), strict=True)
         return [_finite(known[target]) for target in targets]
@@ -81,6 +83,16 @@ class LocalStudent:
     def close(self) -> None:
         """Free the model's memory."""
         del self._model
+
+    @contextmanager
+    def _out_of_memory_told(self) -> Iterator[None]:
+        try:
+            yield
+        except self._torch.OutOfMemoryError as error:
+            raise OracleError(
+                f"{self.name} does not fit into the memory of {self.device} with {self.batch_tokens:,} tokens at once.",
+                mend=f"Give it fewer: --batch-tokens {max(64, self.batch_tokens // 2)}.",
+            ) from error
 
     def _losses_of(self, pack: Sequence[Target]) -> list[float]:
         forest = Forest.of([target.tokens for target in pack])
@@ -102,7 +114,7 @@ class LocalStudent:
         asked, wanted = (torch.tensor(numbers, device=self.device) for numbers in (places, words))
         if self._whole:
             logits = self._model(input_ids=tokens, use_cache=False).logits[0, asked].float()
-            return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").double().cpu()
+            return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").cpu().double()
         extra = {"segments": forest.segments} if self.packed else {}
         hidden = self._model.base_model(
             input_ids=tokens,
@@ -110,7 +122,7 @@ class LocalStudent:
             use_cache=False,
             **extra,
         ).last_hidden_state[0]
-        return self._head.losses(hidden[asked], wanted).double().cpu()
+        return self._head.losses(hidden[asked], wanted).cpu().double()
 
     def _faster(self) -> Any:
         """Make its products faster where they stay as exact; returns its head, which reads no place in vain."""
@@ -155,6 +167,13 @@ class LocalStudent:
             self._whole = not max(abs(one - other) for one, other in zip(found, own, strict=False)) <= _SAME[self.dtype]
         _log.warning("%s is read text by text: packed, its losses are %.3g apart.", self.name, apart)
         return False
+
+
+def _device(torch: Any, name: str) -> Any:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"There is no device {name}.", mend="Write --device cpu, cuda, cuda:1 or mps.") from error
 
 
 def _finite(loss: float) -> float | Unscorable:

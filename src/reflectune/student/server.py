@@ -33,11 +33,13 @@ class ServerStudent:
     Attributes:
         name: The model and where it is.
         revision: Not known: servers do not tell.
+        dtype: Not known either.
         longest: Not known before it refuses a text.
         batch_tokens: About how many tokens are worth asking for together.
     """
 
     revision = ""
+    dtype = ""
     longest: int | None = None
 
     def __init__(self, settings: ApiSettings, tokenizer: Any) -> None:

@@ -13,6 +13,10 @@ from reflectune.records import Example, Version, digest
 CHAT = "chat"
 
 
+class TurnsError(Exception):
+    """A template does not take the turns of a row."""
+
+
 class Template(Protocol):
     """Makes a prompt of an instruction.
 
@@ -27,7 +31,7 @@ class Template(Protocol):
     special: bool
 
     def asking(self, example: Example, version: Version) -> str:
-        """The prompt that a version's response follows."""
+        """The prompt that a version's response follows; raises `TurnsError` where the row's turns are not taken."""
         ...
 
     def guessing(self, request: str) -> str:
@@ -121,9 +125,8 @@ class ChatTemplate:
                 turns, chat_template=self._text, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # Jinja's own, and what a template raises for turns that it does not take
-            raise SettingsError(
-                f"The chat template does not take a row's turns ({', '.join(turn['role'] for turn in turns)}): {error}",
-                mend="Name another one with --template: alpaca, vicuna, wizardlm or a file.",
+            raise TurnsError(
+                f"the chat template does not take its turns ({', '.join(turn['role'] for turn in turns)}): {error}"
             ) from error
         return prompt
 
@@ -163,6 +166,7 @@ def open_template(name: str | None, tokenizer: Any, *, published: bool = False) 
 
 
 def _of_file(path: Path, text: str) -> TextTemplate:
+    text = PLACEHOLDER.sub(r"{{\1}}", text)
     if "{{instruction}}" not in text:
         raise SettingsError(
             f"The template {path} has no place for the instruction.", mend="Write {{instruction}} where it belongs."
@@ -170,7 +174,7 @@ def _of_file(path: Path, text: str) -> TextTemplate:
     if strange := set(PLACEHOLDER.findall(text.replace("{{instruction}}", "").replace("{{input}}", ""))):
         raise SettingsError(
             f"The template {path} has the placeholder {', '.join(sorted(strange))}, which nothing is put into.",
-            mend="Write {{instruction}} and {{input}}, without spaces, and no others.",
+            mend="Write {{instruction}} and {{input}}, and no others.",
         )
     apart = "{{input}}" in text
     plain = text.replace("{{input}}", "")
