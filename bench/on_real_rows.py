@@ -17,9 +17,14 @@ PROOF = ROOT / ".proof"
 
 
 def cherry() -> Path:
-    """3,111 real Alpaca rows that a model selected; REFLECTUNE_TEST_DATA names the folder that holds them."""
+    """3,111 real Alpaca rows that a model selected."""
+    return real_data("instruct/cherry_alpaca_5_percent.json")
+
+
+def real_data(name: str) -> Path:
+    """A file of real data; REFLECTUNE_TEST_DATA names the folder that holds it."""
     folder = Path(os.environ.get("REFLECTUNE_TEST_DATA", ROOT.parent / "shared" / "data"))
-    path = folder / "instruct" / "cherry_alpaca_5_percent.json"
+    path = folder / name
     if not path.is_file():
         raise SystemExit(f"There is no {path}: name the folder of real data with REFLECTUNE_TEST_DATA.")
     return path

@@ -259,3 +259,15 @@ def test_the_oracles_key_is_not_sent_to_a_served_student(folder: str, monkeypatc
     student = open_student(named)
     assert student._settings.key == "of-the-student"  # type: ignore[attr-defined]
     student.close()
+
+
+def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
+    small("llama").save_pretrained(tmp_path)
+    spelling().save_pretrained(tmp_path)
+    with pytest.raises(SettingsError, match="no device gpu"):
+        open_student(ScoreSettings(student=str(tmp_path), device="gpu"))
+
+
+def test_a_tokenizer_is_for_a_served_student(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--tokenizer is for"):
+        open_student(ScoreSettings(student=str(tmp_path), tokenizer="other"))
