@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -80,3 +81,28 @@ def test_the_head_says_what_cross_entropy_says(words: int, halved: bool) -> None
         wanted = torch.nn.functional.cross_entropy(logits, said, reduction="none")
         found = Head(model, split=halved).losses(hidden, said)
     assert (found - wanted).abs().max() < 1e-4
+
+
+def test_halves_of_the_precision_never_make_a_loss_negative() -> None:
+    torch.manual_seed(6)
+    weight = torch.randn(3000, 64).bfloat16()
+    said = torch.randint(0, 3000, (80,))
+    hidden = (weight[said].float() * 0.3).bfloat16()  # the word that comes is the likeliest by far
+    model = SimpleNamespace(
+        get_output_embeddings=lambda: SimpleNamespace(weight=weight, bias=None), config=SimpleNamespace()
+    )
+    with torch.inference_mode():
+        found = Head(model, split=False).losses(hidden, said)
+        logits = (hidden @ weight.t()).float()
+        wanted = torch.nn.functional.cross_entropy(logits, said, reduction="none")
+    assert found.min() > -1e-6
+    assert (found - wanted).abs().max() < 1e-5
+
+
+def test_threads_that_multiply_together_leave_the_precision_as_it_was() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    rows, weight = torch.randn(64, 96), layer(exact=True).weight.detach()
+    left = split.what_is_left(rows)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: split.split_product(rows, left, weight), range(400)))
+    assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -139,10 +139,11 @@ def test_the_ifd_is_blamed_before_the_rifd() -> None:
         ({"original": (1.0, 0.8), "Q": (1.1, 0.7), "QA": (1.2, 0.6)}, ("Dropped", "QA", "ifd-not-below-one")),
         # A winner needs no mercy.
         ({**NEW, "QA": (0.9, 0.6)}, ("Kept", "QA", "new-instruction-and-response")),
-        # What cannot be judged stays as it was.
+        # What cannot be judged stays as it was before that, if this is below 1.
         ({"original": EASY}, ("Kept", "original", "original")),
-        ({**NEW}, ("Kept", "original", "original")),
-        ({}, ("Kept", "original", "original")),
+        ({**NEW}, ("Kept", "Q", "new-instruction")),
+        ({"original": (1.2, 0.5)}, ("Dropped", None, "version-missing")),
+        ({}, ("Dropped", None, "version-missing")),
     ],
 )
 def test_a_row_that_loses_stays_where_that_is_asked_for(
@@ -221,13 +222,15 @@ def by_the_book(versions: dict[VersionName, Halves], options: dict[str, bool]) -
         well = not options["ifd_below_one"] or (ifd[name] is not None and ifd[name] < 1)
         return well and (not options["rifd_below_one"] or (rifd[name] is not None and rifd[name] < 1))
 
-    unchanged: VersionName | None = "original" if options["keep_original"] else None
+    def unchanged(*names: VersionName) -> VersionName | None:
+        return next((name for name in names if options["keep_original"] and name in ifd and below_one(name)), None)
+
     if ifd.get("Q") is None or ifd.get("original") is None:
-        return unchanged
+        return unchanged("original")
     first: VersionName = "Q" if ifd["Q"] > ifd["original"] else "original"
     second: VersionName = "QA" if ifd["Q"] > ifd["original"] else "A"
     if rifd.get(first) is None or rifd.get(second) is None:
-        return unchanged
+        return unchanged(first, "original")
     if rifd[second] < rifd[first]:
         if below_one(second):
             return second
@@ -554,3 +557,20 @@ def test_options_that_do_not_fit_their_rule_are_refused(options: dict[str, Any],
 def test_a_share_may_be_of_more_rows_than_are_judged() -> None:
     found = select(rows_of(0.1, 0.6, 0.5, 0.9), chosen_by(rule="ifd", take="20%"), of=10)
     assert kept(found) == ["1", "3"]
+
+
+@pytest.mark.parametrize(("ifd", "kept_as"), [(0.9, "original"), (1.4, None)])
+def test_a_row_that_was_not_recycled_stays_only_below_one(ifd: float, kept_as: str | None) -> None:
+    found = select([row("1", original=(ifd, 0.5))], chosen_by(keep_original=True))
+    assert [one.version for one in found.kept] == ([kept_as] if kept_as else [])
+    assert [one.reason for one in found.dropped] == ([] if kept_as else ["version-missing"])
+
+
+def test_a_row_whose_better_response_has_no_score_stays_as_it_was_before_it() -> None:
+    rows = [row("1", original=(0.5, 0.5), Q=(0.7, 0.5))]
+    (one,) = select(rows, chosen_by(keep_original=True)).kept
+    assert one.version == "Q"
+
+
+def test_a_number_may_say_how_many_rows_are_kept() -> None:
+    assert chosen_by(rule="ifd", take=500).take == "500"

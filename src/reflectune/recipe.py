@@ -172,6 +172,11 @@ class SelectSettings(Settings):
     output: Path | None = None
     provenance: bool = True
 
+    @field_validator("take", mode="before")
+    @classmethod
+    def _as_text(cls, take: object) -> object:
+        return str(take) if isinstance(take, int) and not isinstance(take, bool) else take
+
 
 class Recipe(Settings):
     """What a run does, as its `recipe.yaml` says.
@@ -312,7 +317,7 @@ def _explained(error: ValidationError, source: str, model: type[Settings]) -> Se
     if first["type"] == "value_error" and path in _MENDS:
         return SettingsError(f"{source}: {told}.", mend=_MENDS[path])
     if first["type"] != "extra_forbidden":
-        why = _PLAIN.get(path) or told
+        why = _PLAIN.get(path.rpartition(".")[2]) or told
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
         return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
     known = _STAGES.get(path.partition(".")[0] if "." in path else "", model).model_fields

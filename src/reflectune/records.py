@@ -331,7 +331,7 @@ class Unscored(Record):
     Attributes:
         version: Which version.
         half: The response (and so IFD), or the instruction (and so r-IFD).
-        reason: A short name that can be counted: `empty`, `no-tokens`, `too-long`, `non-finite`.
+        reason: A short name that can be counted: `empty`, `no-tokens`, `too-long`, `template`, `non-finite`.
         detail: One sentence for a person.
     """
 

@@ -131,7 +131,8 @@ def check(settings: SelectSettings) -> None:
         )
     if rule != "selective" and settings.keep_original:
         raise SettingsError(
-            f"The rule {rule} knows no reflection that lost.", mend="Leave out --keep-original, or add --versions."
+            f"The rule {rule} knows no reflection that lost.",
+            mend="Leave out --keep-original, or take the rule selective.",
         )
     if rule != "selective" and settings.take is None:
         raise SettingsError(
@@ -167,13 +168,13 @@ def selective(row: Scored, settings: SelectSettings) -> Verdict:
     row stays as it was before the step that failed, and as the original where that is what is below 1.
     """
     if lack := _lacking(row, ("original", "ifd_ppl"), ("Q", "ifd_ppl")):
-        return _old_or(lack, row, settings)
+        return _old_or(lack, row, ("original",), settings)
     new, old = _figure(row, "Q", "ifd_ppl"), _figure(row, "original", "ifd_ppl")
     pair: tuple[VersionName, VersionName] = ("Q", "QA") if new > old else ("original", "A")
     before, after = pair
     steps = f"IFD of Q {new:.3f} {'>' if new > old else '<='} {old:.3f} of the original"
     if lack := _lacking(row, (before, "rifd_ppl"), (after, "rifd_ppl")):
-        return _old_or(lack, row, settings)
+        return _old_or(lack, row, (before, "original"), settings)
     was, becomes = _figure(row, before, "rifd_ppl"), _figure(row, after, "rifd_ppl")
     better = becomes < was
     steps += f"; r-IFD of {after} {becomes:.3f} {'<' if better else '>='} {was:.3f} of {before}"
@@ -340,9 +341,13 @@ def _lacking(row: Scored, *needed: tuple[VersionName, str]) -> Dropped | None:
     return None
 
 
-def _old_or(lack: Dropped, row: Scored, settings: SelectSettings) -> Verdict:
-    """A row that cannot be judged is dropped, or stays as it was."""
-    return Kept(row.id, "original", "original", lack.detail) if settings.keep_original else lack
+def _old_or(lack: Dropped, row: Scored, old: tuple[VersionName, ...], settings: SelectSettings) -> Verdict:
+    """A row that cannot be judged is dropped, or stays as it was before that, where this is below 1."""
+    if settings.keep_original:
+        for name in old:
+            if name in row.versions and _above_one(row, name, settings) is None:
+                return Kept(row.id, name, _NAMED[name], lack.detail)
+    return lack
 
 
 def _above_one(row: Scored, version: VersionName, settings: SelectSettings) -> str | None:

@@ -83,7 +83,8 @@ class Asked:
             kept = before.model_dump(mode="json", exclude_none=True) if before else {"stages": ["score"]}
             kept.pop("shard", None)  # which shard it is, the flag says, and `check_places` compares it
             values = kept | {"data": self.data} | self.intake
-        earlier = before.score.model_dump(mode="json", exclude_none=True) if before and before.score else {}
+        known = before and (before.score or before.chooser)
+        earlier = known.model_dump(mode="json", exclude_none=True) if known else {}
         stages = in_order(*values["stages"], "score")
         return Recipe.made_of(values | {"score": earlier | self.settings, "stages": stages}, source="The command")
 

@@ -86,7 +86,9 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
     if left := sum(row.example is not None and row.id not in scores for row in rows) if needs_scores else 0:
         say(f"{left:,} rows have no scores yet and are dropped: reflectune score {chosen.run}", quiet=quiet)
     beforehand = {row.id: reason for row in rows if (reason := _out(row, scores, chosen, run.marks.dropped))}
-    candidates = [_candidate(row, scores.get(row.id)) for row in rows if row.id not in beforehand]
+    candidates = [
+        _candidate(row, scores.get(row.id), whole=not needs_scores) for row in rows if row.id not in beforehand
+    ]
     if chosen.settings.rule in _EMBEDDED_RULES:
         candidates = _embedded(candidates, {row.id: row for row in rows}, chosen)
     selection = select(candidates, chosen.settings, of=len(rows))
@@ -112,13 +114,13 @@ def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tu
     return None
 
 
-def _candidate(row: StoredRow, scored: Scored | None) -> Candidate:
-    """A row with the versions that it has now."""
+def _candidate(row: StoredRow, scored: Scored | None, *, whole: bool) -> Candidate:
+    """A row with the versions that it has now; with those that have no scores too, where `whole`."""
     there: dict[VersionName, VersionScores] = dict.fromkeys(_versions(row), VersionScores())
     known = {name: scores for name, scores in scored.versions.items() if name in there} if scored else {}
     if scored is None:
         return Candidate(Scored(id=row.id, versions=there))
-    return Candidate(scored.model_copy(update={"versions": known}))
+    return Candidate(scored.model_copy(update={"versions": there | known if whole else known}))
 
 
 def _versions(row: StoredRow) -> Mapping[VersionName, Version]:

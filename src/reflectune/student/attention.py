@@ -22,11 +22,11 @@ def register() -> str:
 
 
 def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it takes
-    module: torch.nn.Module,
+    module: torch.nn.Module,  # noqa: ARG001
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001
     segments: Sequence[Segment] | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -53,17 +53,12 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
     """
     from torch import empty_like
     from torch.nn.functional import scaled_dot_product_attention
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if segments is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **rest | {"sliding_window": sliding_window}
-        )
     if rest.get("softcap") is not None or rest.get("s_aux") is not None:
         raise NotImplementedError("Capped scores and attention sinks are not computed in packs.")
     result = empty_like(query)
     several = key.shape[1] != query.shape[1]
-    for segment in segments:
+    for segment in segments or (Segment(0, query.shape[2], ()),):
         own = (segment.begin, segment.end)
         runs = (*segment.before, own)
         keys, values = (_gathered(states, runs) for states in (key, value))

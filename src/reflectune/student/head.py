@@ -39,18 +39,17 @@ class Head:
         Returns:
             Negative log-likelihoods in nats, float32 [places].
         """
-        said = (hidden.float() * self._weight[words].float()).sum(1)
-        if self._bias is not None:
-            said += self._bias[words]
         left = what_is_left(hidden) if self._split else hidden
-        highest = said.new_full(said.shape, -inf)
-        total = said.new_zeros(said.shape)
+        said = hidden.new_zeros(len(words)).float()
+        highest, total = said - inf, said.clone()
         for begin in range(0, len(self._weight), _WORDS_AT_ONCE):
             logits = self._capped(self._logits(hidden, left, begin))
+            here = (words - begin).clamp(0, logits.shape[1] - 1)
+            said = said.where(here + begin != words, logits.gather(1, here[:, None])[:, 0])
             higher = highest.maximum(logits.amax(1))
             total = total * (highest - higher).exp() + logits.sub_(higher[:, None]).exp_().sum(1)
             highest = higher
-        return total.log() + highest - self._capped(said)
+        return total.log() + highest - said
 
     def _logits(self, hidden: Tensor, left: Tensor, begin: int) -> Tensor:
         """The logits of some words, float32 [places, words]."""

@@ -8,12 +8,15 @@ would move them by 1e-2.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Linear, Module
 
+_PRECISION_IS_SET = Lock()
+"""The precision of products is a setting of the whole process: one thread at a time changes it and puts it back."""
 _EXACT_ENOUGH = 2e-5
 """How far a product may be from that of float32, relative to the largest number in it."""
 
@@ -52,12 +55,13 @@ def split_product(rows: Tensor, low: Tensor, weight: Tensor) -> Tensor:
         weight: Numbers that are bfloat16 exactly.
     """
     setting = _precision()
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        return rows.mm(weight.t()).addmm_(low, weight.t())
-    finally:
-        setting.fp32_precision = before
+    with _PRECISION_IS_SET:
+        before = setting.fp32_precision
+        setting.fp32_precision = "bf16"
+        try:
+            return rows.mm(weight.t()).addmm_(low, weight.t())
+        finally:
+            setting.fp32_precision = before
 
 
 def what_is_left(rows: Tensor) -> Tensor:
@@ -73,9 +77,10 @@ class Halves:
 
     def left(self, states: Tensor) -> Tensor:
         """What rounding to bfloat16 takes away of it."""
-        if self._last is None or self._last[0] is not states:
-            self._last = states, what_is_left(states)
-        return self._last[1]
+        last = self._last  # another thread may change it
+        if last is None or last[0] is not states:
+            last = self._last = states, what_is_left(states)
+        return last[1]
 
 
 class SplitForward:

@@ -22,6 +22,8 @@ _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}
 _ASKED = "Name three fruits that grow in a warm country, and say of each what it tastes like.\n"
 _PROBES = (f"{_ASKED}Apple, banana, cherry.", f"{_ASKED}The sky is blue because air scatters light.")
 """They begin with more tokens alike than `forest.SHORTEST`, so that a shared beginning is tried too."""
+_WINDOW_IN_MASK = {"phimoe", "qwen2_moe", "doge"}
+"""Models whose attention is not told of their sliding window."""
 _SAME = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """How far the losses of packed texts may be from those of the texts by themselves, in nats, for packing to be used."""
 
@@ -65,7 +67,8 @@ class LocalStudent:
         self.longest: int | None = getattr(self._model.config, "max_position_embeddings", None)
         self._whole = False  # whether losses are taken of the model's own logits, in all places
         self._head: Any = None
-        self.packed = self._can_pack()
+        with self._out_of_memory_told():
+            self.packed = self._can_pack()
 
     def losses(self, targets: Sequence[Target]) -> list[float | Unscorable]:
         """The mean negative log-likelihood of each target's scored tokens, in nats, or why there is none.
@@ -82,7 +85,7 @@ class LocalStudent:
 
     def close(self) -> None:
         """Free the model's memory."""
-        del self._model
+        del self._model, self._head
 
     @contextmanager
     def _out_of_memory_told(self) -> Iterator[None]:
@@ -108,13 +111,17 @@ class LocalStudent:
         return [own.mean().item() for own in flat]
 
     def _token_losses(self, forest: Forest, places: list[int], words: list[int]) -> Any:
-        """The negative log-likelihood of each word, predicted at its place. The head reads no other place."""
+        """The negative log-likelihood of each word, predicted at its place. The head reads each place once."""
         torch = self._torch
+        pairs = list(zip(places, words, strict=True))
+        number = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        places, words = ([pair[part] for pair in number] for part in (0, 1))
+        again = torch.tensor([number[pair] for pair in pairs])
         tokens = torch.tensor([forest.tokens], device=self.device)
         asked, wanted = (torch.tensor(numbers, device=self.device) for numbers in (places, words))
         if self._whole:
             logits = self._model(input_ids=tokens, use_cache=False).logits[0, asked].float()
-            return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").cpu().double()
+            return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").cpu().double()[again]
         extra = {"segments": forest.segments} if self.packed else {}
         hidden = self._model.base_model(
             input_ids=tokens,
@@ -122,7 +129,7 @@ class LocalStudent:
             use_cache=False,
             **extra,
         ).last_hidden_state[0]
-        return self._head.losses(hidden[asked], wanted).cpu().double()
+        return self._head.losses(hidden[asked], wanted).cpu().double()[again]
 
     def _faster(self) -> Any:
         """Make its products faster where they stay as exact; returns its head, which reads no place in vain."""
@@ -155,8 +162,8 @@ class LocalStudent:
             except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: it is read in the plain way
                 _log.info("%s cannot pack: %s", self.name, error)
                 found = [math.nan]
-            apart = max(abs(one - other) for one, other in zip(found, own, strict=False))
-            if apart <= _SAME[self.dtype]:
+            apart = _apart(found, own)
+            if apart <= _SAME[self.dtype] and not _sees_less(self._model.config):
                 return True
             self._model.set_attn_implementation(before)
             self.packed = False
@@ -164,16 +171,34 @@ class LocalStudent:
                 found = [self._losses_of([target])[0] for target in targets]
             except Exception:  # noqa: BLE001 - it takes no positions, or has no head of its own
                 found = [math.nan]
-            self._whole = not max(abs(one - other) for one, other in zip(found, own, strict=False)) <= _SAME[self.dtype]
-        _log.warning("%s is read text by text: packed, its losses are %.3g apart.", self.name, apart)
+            self._whole = not _apart(found, own) <= _SAME[self.dtype]
+        _log.warning("%s is read text by text: its losses cannot be computed in packs.", self.name)
         return False
+
+
+def _apart(found: Sequence[float | Unscorable], expected: Sequence[float]) -> float:
+    """The largest difference; infinite where there is none to tell."""
+    if len(found) != len(expected):
+        return math.inf
+    apart = [abs(one - other) for one, other in zip(found, expected, strict=True) if isinstance(one, float)]
+    return max(apart) if len(apart) == len(found) and all(map(math.isfinite, apart)) else math.inf
+
+
+def _sees_less(config: Any) -> bool:
+    """Whether how far a token sees, or where it stands, depends on more than attention is told."""
+    rope = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
+    kinds = {rope.get("rope_type"), rope.get("type")} if isinstance(rope, dict) else set()
+    in_mask_only = config.model_type in _WINDOW_IN_MASK and getattr(config, "sliding_window", None)
+    return bool(getattr(config, "attention_chunk_size", None) or in_mask_only or kinds & {"longrope", "dynamic"})
 
 
 def _device(torch: Any, name: str) -> Any:
     try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"There is no device {name}.", mend="Write --device cpu, cuda, cuda:1 or mps.") from error
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"There is no device {name} here.", mend="Write --device cpu, cuda, cuda:1 or mps."
+        ) from error
 
 
 def _finite(loss: float) -> float | Unscorable:

@@ -40,5 +40,5 @@ def torch_and_transformers() -> tuple[Any, Any]:
 
 def _keep_freed_memory() -> None:
     if sys.platform == "linux" and (tell := getattr(ctypes.CDLL(None), "mallopt", None)):
-        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            tell(threshold, _KEPT)
+        # An older glibc may refuse the first; by itself, the second would make things slower.
+        _ = tell(_MMAP_THRESHOLD, _KEPT) and tell(_TRIM_THRESHOLD, _KEPT)

@@ -68,7 +68,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Unscorable:
-    """Why a target cannot be scored: `empty`, `no-tokens` or `too-long`, with one sentence for a person."""
+    """Why a target cannot be scored, with one sentence for a person.
+
+    The reason is `empty`, `no-tokens`, `too-long`, `template` or `non-finite`.
+    """
 
     reason: str
     detail: str
