@@ -75,6 +75,18 @@ def test_a_data_file_is_scored_resumed_and_selected_from(pairs: Path) -> None:
 
 
 @pytest.mark.model
+def test_resuming_goes_on_where_many_rows_failed_and_says_so(pairs: Path) -> None:
+    reflectune("score", str(pairs), code=3)
+    chosen = ("--rule", "top-ifd", "--take", "2", "--to", "messages", "--output", "data.jsonl", "--no-provenance")
+    reflectune("select", "runs/pairs", *chosen)
+    before = Path("data.jsonl").read_bytes()
+    Path("data.jsonl").unlink()
+    resumed = reflectune("runs", "resume", "runs/pairs", "--json", "-q", code=3)
+    assert [json.loads(line)["rows"] for line in resumed.stdout.splitlines()] == [4, 4]  # scored, selected
+    assert Path("data.jsonl").read_bytes() == before  # in the same shape, at the same place
+
+
+@pytest.mark.model
 def test_another_convention_scores_every_row_anew(pairs: Path) -> None:
     reflectune("score", str(pairs), "--max-failed", "1")
     exact = {line["id"]: line["ifd_ppl"] for line in lines(Path("runs/pairs/scores.jsonl"))}

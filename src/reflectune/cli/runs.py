@@ -17,6 +17,9 @@ app = typer.Typer(help="List, show, resume, retry, merge and push runs.", no_arg
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Budget = Annotated[float | None, typer.Option(help="Another limit of what the run may cost in all, in US dollars.")]
+_MANY_FAILED = 3
+"""The exit code when more rows failed than --max-failed allows."""
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
 
 
@@ -89,6 +92,8 @@ def show(
 def resume(run: Folder, budget: Budget = None, json: AsJson = False, quiet: Quiet = False) -> None:
     """Go on with a run, as its recipe says: recycle, then score and select where that was done or begun.
 
+    With --json it prints one object for each stage.
+
     [bold]Examples[/bold]
 
     reflectune runs resume runs/data
@@ -96,20 +101,33 @@ def resume(run: Folder, budget: Budget = None, json: AsJson = False, quiet: Quie
     reflectune runs resume runs/data --budget 20     after the budget was spent
     """
     recipe = _recipe(run, budget=budget)
-    if "recycle" in recipe.stages:
+    many_failed = False
+    for stage in recipe.stages:
+        try:
+            _go_on(stage, recipe, run, as_json=json, quiet=quiet)
+        except typer.Exit as end:
+            if end.exit_code != _MANY_FAILED:
+                raise
+            many_failed = True  # the rows that did not fail go on to the next stage
+    if many_failed:
+        raise typer.Exit(_MANY_FAILED)
+
+
+def _go_on(stage: str, recipe: Recipe, run: Path, *, as_json: bool, quiet: bool) -> None:
+    """Go on with one stage of a run."""
+    if stage == "recycle":
         from reflectune.cli.job import Job
         from reflectune.cli.recycle import carry_out
 
-        carry_out(Job(recipe, run, quiet), as_json=json)
-    if "score" in recipe.stages:
+        carry_out(Job(recipe, run, quiet), as_json=as_json)
+    elif stage == "score":
         from reflectune.cli import scoring
 
-        scoring.carry_out(scoring.Asked(str(run), quiet=quiet), dry_run=False, as_json=json)
-    if "select" in recipe.stages and recipe.select is not None:
+        scoring.carry_out(scoring.Asked(str(run), quiet=quiet), dry_run=False, as_json=as_json)
+    elif recipe.select is not None:
         from reflectune.cli import selecting
 
-        chosen = selecting.Chosen(run, recipe.select)
-        selecting.carry_out(chosen, dry_run=False, as_json=json, quiet=quiet)
+        selecting.carry_out(selecting.Chosen(run, recipe.select), dry_run=False, as_json=as_json, quiet=quiet)
 
 
 @app.command("retry")

@@ -218,6 +218,11 @@ def _show(chosen: Chosen, selection: Selection, *, written: bool) -> None:
         err.print(
             "As in the released code, rows whose response was not replaced are dropped; --keep-original keeps them."
         )
+    if (False, "version-missing") in selection.reasons:
+        err.print(
+            "Rows lack versions that the rule compares: recycle with --versions all, or take a rule such as top-ifd.",
+            style="yellow",
+        )
     if written:
         err.print(f"data      {chosen.settings.output or chosen.run / 'selected.jsonl'}")
         err.print(f"dropped   {chosen.run / 'dropped.jsonl'}")
