@@ -142,6 +142,8 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     if outcome.stopped:
         raise typer.Exit(130)
     if outcome.counts.failed > recipe.max_failed * outcome.counts.rows:
+        if not asked.quiet:
+            err.print(f"More than {recipe.max_failed:.0%} of the rows failed (--max-failed): exit code 3.")
         raise typer.Exit(3)
 
 
@@ -156,11 +158,12 @@ def score_run(asked: Asked, recipe: Recipe) -> Outcome:
         SettingsError: The recipe does not fit the data or the student.
     """
     began = time.monotonic()
-    if not is_run(asked.data):
+    is_data = not is_run(asked.data)  # asked before the run's folder is made, which may have the same name
+    if is_data:
         check_places(Job(recipe, asked.folder, fresh=asked.fresh))
     settings = recipe.score or ScoreSettings()
     with RunDir(asked.folder) as run:
-        if not is_run(asked.data):
+        if is_data:
             take_in(run, recipe, quiet=asked.quiet)
         say(f"loading the student {settings.student}", quiet=asked.quiet)
         student = open_student(settings, address_of(recipe))
