@@ -27,6 +27,7 @@ _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
 
 
 StageName = Literal["recycle", "score", "select"]
+Shape = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 
 
 class Settings(BaseModel):
@@ -168,7 +169,7 @@ class SelectSettings(Settings):
     keep_original: bool = False
     seed: int = Field(default=0, ge=0, lt=2**31)
     embedder: str | None = None
-    to: Literal["alpaca", "sharegpt", "messages", "prompt-completion"] | None = None
+    to: Shape | None = None
     output: Path | None = None
     provenance: bool = True
 
@@ -226,7 +227,7 @@ class Recipe(Settings):
     max_failed: float = Field(default=0.05, ge=0, le=1)
     fill: Literal["none", "original"] = "none"
     output: Path | None = None
-    to: Literal["alpaca", "sharegpt", "messages", "prompt-completion"] | None = None
+    to: Shape | None = None
     provenance: bool = True
     license: str | None = Field(default=None, min_length=1, max_length=200)
     stages: tuple[StageName, ...] = ("recycle",)

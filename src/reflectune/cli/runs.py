@@ -17,10 +17,10 @@ app = typer.Typer(help="List, show, resume, retry, merge and push runs.", no_arg
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Budget = Annotated[float | None, typer.Option(help="Another limit of what the run may cost in all, in US dollars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
+
 _MANY_FAILED = 3
 """The exit code when more rows failed than --max-failed allows."""
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
 
 
 @app.command("list")

@@ -161,7 +161,7 @@ class LocalStudent:
                 found = self._losses_of(targets)
             except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: it is read in the plain way
                 _log.info("%s cannot pack: %s", self.name, error)
-                found = [math.nan]
+                found = [math.nan for _ in own]
             apart = _apart(found, own)
             if apart <= _SAME[self.dtype] and not _sees_less(self._model.config):
                 return True
@@ -170,18 +170,16 @@ class LocalStudent:
             try:
                 found = [self._losses_of([target])[0] for target in targets]
             except Exception:  # noqa: BLE001 - it takes no positions, or has no head of its own
-                found = [math.nan]
+                found = [math.nan for _ in own]
             self._whole = not _apart(found, own) <= _SAME[self.dtype]
         _log.warning("%s is read text by text: its losses cannot be computed in packs.", self.name)
         return False
 
 
-def _apart(found: Sequence[float | Unscorable], expected: Sequence[float]) -> float:
-    """The largest difference; infinite where there is none to tell."""
-    if len(found) != len(expected):
-        return math.inf
-    apart = [abs(one - other) for one, other in zip(found, expected, strict=True) if isinstance(one, float)]
-    return max(apart) if len(apart) == len(found) and all(map(math.isfinite, apart)) else math.inf
+def _apart(found: Sequence[float], expected: Sequence[float]) -> float:
+    """The largest difference; infinite where one cannot be told."""
+    apart = [abs(one - other) for one, other in zip(found, expected, strict=True)]
+    return max(apart) if all(map(math.isfinite, apart)) else math.inf
 
 
 def _sees_less(config: Any) -> bool:

@@ -39,6 +39,7 @@ def torch_and_transformers() -> tuple[Any, Any]:
 
 
 def _keep_freed_memory() -> None:
-    if sys.platform == "linux" and (tell := getattr(ctypes.CDLL(None), "mallopt", None)):
-        # An older glibc may refuse the first; by itself, the second would make things slower.
-        _ = tell(_MMAP_THRESHOLD, _KEPT) and tell(_TRIM_THRESHOLD, _KEPT)
+    tell = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    # An older glibc may refuse the first; by itself, the second would make things slower.
+    if tell and tell(_MMAP_THRESHOLD, _KEPT):
+        tell(_TRIM_THRESHOLD, _KEPT)

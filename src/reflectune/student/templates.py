@@ -171,7 +171,7 @@ def _of_file(path: Path, text: str) -> TextTemplate:
         raise SettingsError(
             f"The template {path} has no place for the instruction.", mend="Write {{instruction}} where it belongs."
         )
-    if strange := set(PLACEHOLDER.findall(text.replace("{{instruction}}", "").replace("{{input}}", ""))):
+    if strange := set(PLACEHOLDER.findall(text)) - {"instruction", "input"}:
         raise SettingsError(
             f"The template {path} has the placeholder {', '.join(sorted(strange))}, which nothing is put into.",
             mend="Write {{instruction}} and {{input}}, and no others.",
