@@ -195,15 +195,20 @@ async def test_stop_finishes_what_is_in_flight_and_begins_nothing_more() -> None
 
 async def test_an_error_is_raised_after_what_is_in_flight_was_kept() -> None:
     store = MemoryStore()
+    asked: list[str] = []
 
     class Failing(ScriptedOracle):
         async def complete(self, request: Request) -> Reply:
+            asked.append(request.messages[-1].content)
+            await asyncio.sleep(0.01)
             if request.messages[-1].content == "0":
                 raise OracleError("wrong key")
             await asyncio.sleep(0.02)
             return await super().complete(request)
 
-    engine = Engine(Failing(lambda _: "one"), store, Pace(4))
+    oracle = Failing(lambda _: "one")
+    oracle.concurrency = None  # so that further rows wait for a slot
+    engine = Engine(oracle, store, Pace(4))
 
     async def do(number: int) -> None:
         await engine.ask(request(str(number)), text_of)
@@ -211,7 +216,33 @@ async def test_an_error_is_raised_after_what_is_in_flight_was_kept() -> None:
     with pytest.raises(OracleError, match="wrong key"):
         async for _ in engine.work(range(50), do):
             pass
-    assert 1 <= len(store.replies) <= 4
+    assert asked == ["0", "1", "2", "3"], "another request took the place of the one that failed"
+    assert len(store.replies) == 3
+
+
+async def test_nothing_is_begun_after_a_reply_that_does_not_say_what_it_costs() -> None:
+    store = MemoryStore()
+    begun = 0
+
+    class Silent(ScriptedOracle):
+        async def complete(self, request: Request) -> Reply:
+            nonlocal begun
+            begun += 1
+            await asyncio.sleep(0.001 * begun)  # they land one after the other
+            reply = await super().complete(request)
+            return reply.model_copy(update={"prompt_tokens": 0, "completion_tokens": 0})
+
+    oracle = Silent(lambda _: "one")
+    oracle.concurrency = None  # so that further rows wait for a slot
+    engine = Engine(oracle, store, Pace(4), budget=Budget(1.0, Price(input=1, output=1)))
+
+    async def do(number: int) -> None:
+        await engine.ask(request(str(number)), text_of)
+
+    with pytest.raises(OracleError, match="how many tokens"):
+        async for _ in engine.work(range(50), do):
+            pass
+    assert begun == len(store.replies) == 4
 
 
 async def test_a_stopped_engine_still_serves_what_it_has() -> None:

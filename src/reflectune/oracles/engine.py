@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -237,20 +238,17 @@ class Engine:
         assert self.budget is not None
         try:
             async with self.budget.room_for(request):
-                outcome = await self._ask_once(turn, key, request, read)
+                return await self._ask_once(turn, key, request, read)
         except BudgetReached:
             if not self.stopping:
                 self.out_of_budget = True
                 self.stop()
             raise Stopped from None
-        if outcome.reply is not None:
-            self.budget.check_counted(outcome.reply)
-        return outcome
 
     async def _ask_once(
         self, turn: Turn, key: str, request: Request, read: Callable[[Reply], T]
     ) -> Answer[T] | Rejected:
-        async with turn:
+        async with self._taking(turn):
             try:
                 reply = await self.oracle.complete(request)
             except OracleBusy as busy:
@@ -272,7 +270,21 @@ class Engine:
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%d tokens%s", reply.completion_tokens, _why(reply))
             await self.store.keep_reply(key, request, self.oracle.name, reply)
+            if self.budget is not None:
+                self.budget.check_counted(reply)
             return verdict
+
+    @asynccontextmanager
+    async def _taking(self, turn: Turn) -> AsyncIterator[None]:
+        """Take a turn. Where it shows that the oracle is of no use, stop before another request takes its place."""
+        async with turn:
+            try:
+                yield
+            except (OracleBusy, RequestRefused):
+                raise
+            except OracleError:
+                self.stop()
+                raise
 
     def _note_reply(self, reply: Reply, turn: Turn) -> None:
         self._reached = True
