@@ -70,10 +70,11 @@ def test_numbers_of_another_kind_change_the_fingerprint() -> None:
     ("above", "of", "told"), [(0, 0, False), (0, 5, False), (1, 5, False), (2, 9, True), (21, 100, True)]
 )
 def test_many_ratios_above_one_are_told(above: int, of: int, told: bool) -> None:
-    assert bool(warning(above, of)) is told
+    found = warning(above, of, "alpaca")
+    assert bool(found) is told
     if told:
-        assert f"{above / of:.0%}" in warning(above, of)
-        assert "--template" in warning(above, of)
+        assert f"{above / of:.0%}" in found
+        assert "It was alpaca; try --template chat or vicuna." in found
 
 
 def test_scores_tell_their_failures_and_warn() -> None:
@@ -82,7 +83,7 @@ def test_scores_tell_their_failures_and_warn() -> None:
         Scored(id="1", versions={"original": VersionScores(ifd_ppl=1.5)}),
         Scored(id="2", versions={"original": VersionScores(ifd_ppl=0.5)}, unscored=(lack,)),
     )
-    scores = Scores(rows, {"student": "small"})
+    scores = Scores(rows, {"student": "small", "template": "chat"})
     (failure,) = scores.failures
     assert (failure.id, failure.stage, failure.reason) == ("2", "score", "empty")
     assert failure.detail.startswith("A: ")

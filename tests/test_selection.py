@@ -142,7 +142,8 @@ def test_the_ifd_is_blamed_before_the_rifd() -> None:
         # What cannot be judged stays as it was before that, if this is below 1.
         ({"original": EASY}, ("Kept", "original", "original")),
         ({**NEW}, ("Kept", "Q", "new-instruction")),
-        ({"original": (1.2, 0.5)}, ("Dropped", None, "version-missing")),
+        ({"original": (1.2, 0.5)}, ("Dropped", "original", "ifd-not-below-one")),
+        ({"original": (0.5, 1.2)}, ("Dropped", "original", "rifd-not-below-one")),
         ({}, ("Dropped", None, "version-missing")),
     ],
 )
@@ -328,7 +329,8 @@ FOUR = {"original": (0.5, 0.5), "Q": (0.6, 0.5), "A": (0.7, 0.5), "QA": (0.4, 0.
 )
 def test_which_versions_compete(made: Sequence[VersionName], versions: str, expected: str | None) -> None:
     verdict = one(row(**{name: FOUR[name] for name in made}), rule="top-ifd", take="1", versions=versions)
-    outcome = ("Dropped", None, "not-scored") if expected is None else ("Kept", expected, "top-ifd")
+    reason = "version-missing" if made else "not-scored"
+    outcome = ("Dropped", None, reason) if expected is None else ("Kept", expected, "top-ifd")
     assert told(verdict) == outcome
 
 
@@ -338,6 +340,15 @@ def test_a_row_without_a_score_says_why() -> None:
     assert told(verdict) == ("Dropped", None, "not-scored")
     assert verdict.detail == "original: the response cannot be scored: it is empty"
     assert one(row(), rule="ifd", take="1").detail == "None of its versions has a score."
+    assert "score both halves" in one(row(original=(0.5, None)), rule="rifd", take="1").detail
+    assert one(row(original=EASY), rule="ifd", take="1", versions="Q").detail == "There is no version Q of it."
+
+
+def test_what_stays_or_goes_says_the_figures_that_decided() -> None:
+    stays = one(row(original=(0.9, 0.5)), keep_original=True)
+    assert stays.detail == "There is no version Q of it. IFD 0.900, r-IFD 0.500 of the original"
+    goes = one(row(**{**NEW, "QA": (1.1, 0.6)}))
+    assert goes.detail.endswith("; IFD 1.100, r-IFD 0.600 of QA")
 
 
 @pytest.mark.parametrize(("ifd", "expected"), [(0.999, "Kept"), (1.0, "Dropped"), (1.5, "Dropped")])
@@ -420,7 +431,7 @@ def test_the_selective_rule_takes_all_that_it_lets_through_unless_told_otherwise
     found = select([*rows, row("loser", original=EASY)], chosen_by(take="2"))
     assert kept(found) == ["1", "3"]  # by the IFD of the version that is kept
     assert [verdict.reason for verdict in found.dropped] == [*["not-among-the-best"] * 2, "version-missing"]
-    assert found.dropped[0].detail.endswith("; 2 are kept")
+    assert found.dropped[0].detail.endswith("; IFD 0.700, r-IFD 0.600 of QA; 2 are kept")
 
 
 # chance
@@ -563,7 +574,7 @@ def test_a_share_may_be_of_more_rows_than_are_judged() -> None:
 def test_a_row_that_was_not_recycled_stays_only_below_one(ifd: float, kept_as: str | None) -> None:
     found = select([row("1", original=(ifd, 0.5))], chosen_by(keep_original=True))
     assert [one.version for one in found.kept] == ([kept_as] if kept_as else [])
-    assert [one.reason for one in found.dropped] == ([] if kept_as else ["version-missing"])
+    assert [one.reason for one in found.dropped] == ([] if kept_as else ["ifd-not-below-one"])
 
 
 def test_a_row_whose_better_response_has_no_score_stays_as_it_was_before_it() -> None:

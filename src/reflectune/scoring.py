@@ -80,7 +80,7 @@ class Scores:
     def warning(self) -> str:
         """What a person should hear before trusting these scores; empty where there is nothing to say."""
         ratios = [scores.ifd_ppl for row in self.scored for scores in row.versions.values() if scores.ifd_ppl]
-        return warning(sum(ratio > 1 for ratio in ratios), len(ratios))
+        return warning(sum(ratio > 1 for ratio in ratios), len(ratios), str(self.maker["template"]))
 
 
 def score(
@@ -204,13 +204,14 @@ class Scorer:
         return Question(template.guessing(request), text, anchor, template.special)
 
 
-def warning(above_one: int, of: int) -> str:
-    """What it means when many rows have an IFD above 1; empty where they are few."""
+def warning(above_one: int, of: int, template: str) -> str:
+    """What it means when many rows have an IFD above 1 by a template; empty where they are few."""
     if not of or above_one / of <= _MANY_ABOVE_ONE:
         return ""
+    others = [name for name in ("chat", "alpaca", "vicuna") if name != template]
     return (
         f"{above_one / of:.0%} of the IFDs are above 1: the instruction makes the response less likely. Most often the "
-        "template is not the one that the student knows: try --template chat, alpaca or vicuna."
+        f"template is not the one that the student knows. It was {template}; try --template {' or '.join(others)}."
     )
 
 

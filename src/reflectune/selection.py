@@ -185,7 +185,7 @@ def selective(row: Scored, settings: SelectSettings) -> Verdict:
     for name in allowed:
         if _above_one(row, name, settings) is None:
             return Kept(row.id, name, _NAMED[name], steps)
-    return Dropped(row.id, version, _above_one(row, version, settings) or "", steps)
+    return Dropped(row.id, version, _above_one(row, version, settings) or "", f"{steps}; {_told(row, version)}")
 
 
 _NAMED: dict[VersionName, str] = {
@@ -206,7 +206,7 @@ def best_version(candidate: Candidate, settings: SelectSettings) -> Verdict:
         if value is not None:
             named.append((value, name))
     if not named:
-        return Dropped(row.id, None, "not-scored", _why_not(row))
+        return _unjudged(row, settings)
     if settings.rule == "top-ifd" and settings.ifd_below_one:
         below = [entry for entry in named if entry[0] < 1]
         if not below:
@@ -286,11 +286,16 @@ def _take(
         ranked = sorted(through, key=lambda place: (-_rank(candidates[place], judged[place], settings), place))
         chosen = set(ranked[:count])
     return [
-        Dropped(verdict.id, verdict.version, "not-among-the-best", f"{verdict.detail}; {count:,} are kept")
+        _surpassed(verdict, candidates[place].scored, settings, count)
         if isinstance(verdict, Kept) and place not in chosen
         else verdict
         for place, verdict in enumerate(judged)
     ]
+
+
+def _surpassed(kept: Kept, row: Scored, settings: SelectSettings, count: int) -> Dropped:
+    ranked = f"; {_told(row, kept.version)}" if settings.rule == "selective" else ""
+    return Dropped(kept.id, kept.version, "not-among-the-best", f"{kept.detail}{ranked}; {count:,} are kept")
 
 
 def _how_many(settings: SelectSettings, rows: int, through: int) -> int:
@@ -343,10 +348,12 @@ def _lacking(row: Scored, *needed: tuple[VersionName, str]) -> Dropped | None:
 
 def _old_or(lack: Dropped, row: Scored, old: tuple[VersionName, ...], settings: SelectSettings) -> Verdict:
     """A row that cannot be judged is dropped, or stays as it was before that, where this is below 1."""
-    if settings.keep_original:
-        for name in old:
-            if name in row.versions and _above_one(row, name, settings) is None:
-                return Kept(row.id, name, _NAMED[name], lack.detail)
+    there = [name for name in old if name in row.versions] if settings.keep_original else []
+    for name in there:
+        if _above_one(row, name, settings) is None:
+            return Kept(row.id, name, _NAMED[name], f"{lack.detail} {_told(row, name)}")
+    for name in there[-1:]:
+        return Dropped(row.id, name, _above_one(row, name, settings) or "", f"{lack.detail} {_told(row, name)}")
     return lack
 
 
@@ -359,5 +366,22 @@ def _above_one(row: Scored, version: VersionName, settings: SelectSettings) -> s
     return None
 
 
-def _why_not(row: Scored) -> str:
-    return "; ".join(f"{lack.version}: {lack.detail}" for lack in row.unscored) or "None of its versions has a score."
+def _told(row: Scored, version: VersionName) -> str:
+    """The two ratios of a version, for a person."""
+    scores = row.versions[version]
+    ratios = (("IFD", scores.ifd_ppl), ("r-IFD", scores.rifd_ppl))
+    return ", ".join(f"{name} {'unknown' if value is None else f'{value:.3f}'}" for name, value in ratios) + (
+        f" of {'the original' if version == 'original' else version}"
+    )
+
+
+def _unjudged(row: Scored, settings: SelectSettings) -> Dropped:
+    """Why none of a row's versions can be judged by a rule."""
+    if row.unscored:
+        return Dropped(row.id, None, "not-scored", "; ".join(f"{lack.version}: {lack.detail}" for lack in row.unscored))
+    if not row.versions:
+        return Dropped(row.id, None, "not-scored", "None of its versions has a score.")
+    if not _competing(row, settings):
+        return Dropped(row.id, None, "version-missing", f"There is no version {settings.versions} of it.")
+    lacks = "scores of the response only" if settings.rule == "rifd" else f"no figure for the rule {settings.rule}"
+    return Dropped(row.id, None, "not-scored", f"It has {lacks}: score both halves.")

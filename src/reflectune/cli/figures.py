@@ -118,7 +118,7 @@ def _show_missing(present: Iterable[Metric], data: DataSet) -> None:
     if "instruction_tokens" not in there:
         out.print(
             Text(
-                "tokens                  not counted: name a tokenizer with --tokenizer",
+                "tokens                  not counted: see --tokenizer and --no-tokens",
                 style="yellow",
             )
         )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,10 @@ def _entry(scored: Scored) -> tuple[str, bytes, str | None]:
 
 
 def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int], int]:
-    """Write `scores.jsonl` and `unscored.jsonl`; returns how many versions, what has no score, IFDs above 1."""
+    """Write `scores.jsonl` and `unscored.jsonl`; returns how many versions, what has no score, IFDs above 1.
+
+    A row that could not be read is in `unscored.jsonl` too: it has no version that could lack a score.
+    """
     versions = above_one = 0
     failures: list[Failure] = []
 
@@ -239,7 +242,8 @@ def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int
                 yield {"id": scored.id, "version": name, **scores.model_dump(), **maker}
 
     write_rows(run.path / "scores.jsonl", lines())
-    write_rows(run.path / "unscored.jsonl", (failure.model_dump() for failure in failures))
+    unread = (row.failure for row in run.rows(RECYCLE) if row.example is None and row.failure)
+    write_rows(run.path / "unscored.jsonl", (failure.model_dump() for failure in chain(unread, failures)))
     return versions, dict(Counter(failure.reason for failure in failures)), above_one
 
 
@@ -270,15 +274,21 @@ def _show(folder: Path, outcome: Outcome) -> None:
         f"{counts.rows:,} rows: {counts.done:,} scored ({outcome.versions:,} versions), {counts.failed:,} failed,"
         f" {counts.pending:,} pending · {outcome.seconds:.1f} s"
     )
+    for reason, count in sorted(counts.reasons.items(), key=lambda entry: -entry[1]):
+        err.print(f"  {count:>6,} of the rows failed: {reason}")
     for reason, count in sorted(outcome.unscored.items(), key=lambda entry: -entry[1]):
         err.print(f"  {count:>6,} halves of a version without a score: {reason}")
-    if told := warning(outcome.above_one, outcome.versions):
+    maker = outcome.maker
+    err.print(f"student   {maker['student']}, template {maker['template']}, convention {maker['convention']}")
+    if told := warning(outcome.above_one, outcome.versions, str(maker["template"])):
         err.print(told, style="yellow")
     err.print(f"scores    {folder / 'scores.jsonl'}")
-    if outcome.unscored:
+    if outcome.unscored or counts.failed:
         err.print(f"unscored  {folder / 'unscored.jsonl'}")
-    if outcome.counts.pending:
+    if counts.pending:
         err.print(f"Stopped. Go on with: reflectune score {folder}", style="yellow")
+    elif (folder / "selected.jsonl").exists():
+        err.print(f"selected.jsonl is by earlier scores. Choose again with: reflectune select {folder}")
     else:
         err.print(f"Choose with: reflectune select {folder}")
 

@@ -24,7 +24,9 @@ def command(
     rifd_below_one: Annotated[bool, typer.Option(help="Demand an r-IFD below 1 of what is kept (selective).")] = True,
     keep_original: Annotated[
         bool,
-        typer.Option(help="Keep rows whose reflection lost, as they were; the released code drops them."),
+        typer.Option(
+            help="Also keep a row whose new response lost, as it was before that; the released code drops it."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the rule random.")] = 0,
     embedder: Annotated[

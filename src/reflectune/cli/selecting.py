@@ -104,7 +104,9 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
 def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Dropped | None:
     """What becomes of a row before any rule looks at it; `None` where the rule is to say."""
     if row.example is None:
-        return Dropped(row.id, None, "unreadable", row.failure.detail if row.failure else "")
+        return Dropped(
+            row.id, None, row.failure.reason if row.failure else "unreadable", row.failure.detail if row.failure else ""
+        )
     if marked := sorted(set(gates) & set(row.gates)):
         return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
     if row.id not in scores and chosen.settings.rule not in _UNSCORED_RULES:
@@ -201,17 +203,7 @@ def _summary(chosen: Chosen, selection: Selection) -> dict[str, Any]:
 
 
 def _show(chosen: Chosen, selection: Selection, *, written: bool) -> None:
-    rows = len(selection.kept) + len(selection.dropped)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"{chosen.settings.rule}: {rows:,} rows")
-    for name in ("rows", "share"):
-        table.add_column(name, justify="right")
-    for which, count in ((True, len(selection.kept)), (False, len(selection.dropped))):
-        table.add_row(*_cells("kept" if which else "dropped", count, rows), style="bold")
-        for (kept, reason), of_these in selection.reasons.items():
-            if kept is which:
-                table.add_row(*_cells(f"  {reason}", of_these, rows))
-    err.print(table)
+    err.print(_table(chosen, selection))
     for kept, reason in selection.reasons if chosen.show else ():
         _show_some(kept, reason, selection, chosen.show)
     if chosen.settings.rule == "selective" and not chosen.settings.keep_original:
@@ -223,9 +215,27 @@ def _show(chosen: Chosen, selection: Selection, *, written: bool) -> None:
             "Rows lack versions that the rule compares: recycle with --versions all, or take a rule such as top-ifd.",
             style="yellow",
         )
+    if not selection.kept:
+        err.print("No row is kept: --show 3 shows why.", style="yellow")
     if written:
-        err.print(f"data      {chosen.settings.output or chosen.run / 'selected.jsonl'}")
+        for target in filter(None, (chosen.run / "selected.jsonl", chosen.settings.output)):
+            err.print(f"data      {target}")
         err.print(f"dropped   {chosen.run / 'dropped.jsonl'}")
+
+
+def _table(chosen: Chosen, selection: Selection) -> Table:
+    """How many rows were kept and dropped, by reason."""
+    rows = len(selection.kept) + len(selection.dropped)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{chosen.settings.rule}: {rows:,} rows")
+    for name in ("rows", "share"):
+        table.add_column(name, justify="right")
+    for which, count in ((True, len(selection.kept)), (False, len(selection.dropped))):
+        table.add_row(*_cells("kept" if which else "dropped", count, rows), style="bold")
+        for (kept, reason), of_these in selection.reasons.items():
+            if kept is which:
+                table.add_row(*_cells(f"  {reason}", of_these, rows))
+    return table
 
 
 def _cells(name: str, count: int, rows: int) -> tuple[str, str, str]:

@@ -225,5 +225,7 @@ class PublishedReader:
 def _checked(pair: Pair) -> Pair | Unscorable:
     for target, reading in ((pair.conditioned, "after its prompt"), (pair.alone, "alone")):
         if target.first >= len(target.tokens):
-            return Unscorable("no-tokens", f"{reading} it has no token that anything predicts")
+            return Unscorable(
+                "no-tokens", f"{reading} it has no token with another before it, by which it could be predicted"
+            )
     return pair
