@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +121,20 @@ def test_a_shared_beginning_is_a_segment_that_its_texts_begin_with() -> None:
         Segment(10, 11, ((0, 8),)),
     ]
     assert forest.runs == [((0, 8), (8, 10)), ((0, 8), (10, 11))]
+
+
+@given(alike())
+def test_a_chain_is_one_text_from_its_first_token_to_its_last(texts: list[Text]) -> None:
+    forest = Forest.of(texts)
+    chains = forest.chains()
+    assert [0, *(chain.end for chain in chains)] == [*(chain.begin for chain in chains), len(forest.tokens)]
+    begun = {text[:length] for text in texts for length in range(1, len(text) + 1)}
+    for chain in chains:
+        assert tuple(forest.tokens[place] for place in seen_from(forest, chain)) in begun
+    for one, other in itertools.pairwise(chains):
+        assert other.before[-1:] != ((one.begin, one.end),), "two segments of one text were not joined"
+
+
+def test_the_first_text_is_read_with_what_others_share_of_it() -> None:
+    forest = Forest.of([(*PROMPT, 1, 2), (*PROMPT, 3)])
+    assert forest.chains() == [Segment(0, 10, ()), Segment(10, 11, ((0, 8),))]

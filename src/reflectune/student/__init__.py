@@ -3,7 +3,7 @@
 tokens.py      from texts to tokens, and which of them are scored
 templates.py   how the student is asked
 model.py       a Hugging Face causal LM in this process; forest.py and attention.py compute many texts at once,
-               linear.py and head.py make its products cheaper
+               linear.py, gated.py and head.py make its products cheaper
 server.py      one behind a server that returns the log-probabilities of prompts
 weights.py     from the name of a student to its folder
 """

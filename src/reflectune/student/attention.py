@@ -60,7 +60,7 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
     several = key.shape[1] != query.shape[1]
     for segment in segments or (Segment(0, query.shape[2], ()),):
         own = (segment.begin, segment.end)
-        runs = (*segment.before, own)
+        runs = _joined((*segment.before, own))
         keys, values = (_gathered(states, runs) for states in (key, value))
         length, seen = segment.end - segment.begin, keys.shape[2]
         again = seen < 2 * length  # asking for the short beginning again costs less than a mask does
@@ -76,6 +76,17 @@ def forest_attention(  # noqa: PLR0913, PLR0917 - transformers says what it take
         )
         result[:, :, segment.begin : segment.end] = found[:, :, -length:]
     return result.transpose(1, 2), None
+
+
+def _joined(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs of which none begins where the one before it ends."""
+    joined = [runs[0]]
+    for begin, end in runs[1:]:
+        if begin == joined[-1][1]:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def _gathered(states: torch.Tensor, runs: Sequence[tuple[int, int]]) -> torch.Tensor:

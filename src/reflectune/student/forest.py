@@ -58,6 +58,17 @@ class Forest:
         """The place in the pack of each token of a text."""
         return [place for begin, end in self.runs[text] for place in range(begin, end)]
 
+    def chains(self) -> list[Segment]:
+        """The segments, each as one with the first that continues it, and the first that continues that: one text."""
+        found: list[Segment] = []
+        for segment in self.segments:
+            last = found[-1] if found else None
+            if last and segment.before[len(last.before) :] and segment.before[-1][1] == last.end == segment.begin:
+                found[-1] = Segment(last.begin, segment.end, last.before)
+            else:
+                found.append(segment)
+        return found
+
     def _grow(
         self, texts: Sequence[Tokens], order: Sequence[int], depth: int, before: tuple[tuple[int, int], ...]
     ) -> None:

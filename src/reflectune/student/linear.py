@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Linear, Module
 
-_EXACT_ENOUGH = 2e-5
+EXACT_ENOUGH = 2e-5
 """How far a product may be from that of float32, relative to the largest number in it."""
 _ROW_MAJOR, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
 """The numbers of CblasRowMajor, CblasNoTrans and CblasTrans."""
@@ -114,10 +114,12 @@ class SplitForward:
 
     def __call__(self, states: Tensor) -> Tensor:
         """What the layer itself returns: [..., in] to [..., out]."""
-        found = split_product(self._halves.of(states), self._weight)
-        if self._bias is not None:
-            found += self._bias
-        return found.view(*states.shape[:-1], -1)
+        return self.of_halves(self._halves.of(states)).view(*states.shape[:-1], -1)
+
+    def of_halves(self, halves: Halves) -> Tensor:
+        """The same for rows that are taken apart already: [n, in] to [n, out]."""
+        found = split_product(halves, self._weight)
+        return found if self._bias is None else found.add_(self._bias)
 
 
 def _agrees() -> bool:
@@ -128,7 +130,7 @@ def _agrees() -> bool:
     rows, weight = (torch.randn(shape, generator=generator) for shape in ((64, 256), (96, 256)))
     exact = rows.double() @ weight.bfloat16().double().t()
     apart = (split_product(Halves.of(rows), weight.bfloat16()) - exact).abs().max()
-    return bool(apart <= _EXACT_ENOUGH * exact.abs().max())
+    return bool(apart <= EXACT_ENOUGH * exact.abs().max())
 
 
 def _multiplies_bfloat16() -> bool:

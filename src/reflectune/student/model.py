@@ -122,7 +122,7 @@ class LocalStudent:
         if self._whole:
             logits = self._model(input_ids=tokens, use_cache=False).logits[0, asked].float()
             return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").cpu().double()[again]
-        extra = {"segments": forest.segments} if self.packed else {}
+        extra = {"segments": forest.chains()} if self.packed else {}
         hidden = self._model.base_model(
             input_ids=tokens,
             position_ids=torch.tensor([forest.positions], device=self.device),
@@ -133,11 +133,15 @@ class LocalStudent:
 
     def _faster(self) -> Any:
         """Make its products faster where they stay as exact; returns its head, which reads no place in vain."""
+        from reflectune.student.gated import join_gated_layers
         from reflectune.student.head import Head
         from reflectune.student.linear import split_linear_layers
 
-        on_cpu = self.device.type == "cpu" and self.dtype == "float32"
-        return Head(self._model, split=on_cpu and split_linear_layers(self._model.base_model))
+        body = self._model.base_model
+        split = self.device.type == "cpu" and self.dtype == "float32" and split_linear_layers(body)
+        if split:
+            join_gated_layers(body)
+        return Head(self._model, split=split)
 
     def _can_pack(self) -> bool:
         """Try packing on two texts that begin alike, against the model's own forward pass."""
