@@ -302,8 +302,8 @@ def _show_what_there_is(asked: Asked, recipe: Recipe, *, as_json: bool) -> None:
             rows = recycled.rows
             versions = sum(len(row.result.versions) if row.result else 1 for row in run.rows(RECYCLE) if row.example)
     else:
-        rows = sum(1 for _ in taken(source_of(recipe), recipe))
-        versions = rows
+        read = [row.example is not None for row in taken(source_of(recipe), recipe)]
+        rows, versions = len(read), sum(read)
     found |= {"rows": rows, "versions": versions, "texts": versions * (4 if settings.halves == "both" else 2)}
     if as_json:
         typer.echo(orjson.dumps(found).decode())

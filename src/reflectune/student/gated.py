@@ -31,7 +31,7 @@ def join_gated_layers(model: Module) -> int:
     joined = 0
     for layer in model.modules():
         if _looks_gated(layer) and _agrees(layer):
-            layer.forward = GatedForward(layer)  # type: ignore[method-assign]
+            layer.forward = GatedForward(layer)
             joined += 1
     return joined
 
