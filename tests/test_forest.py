@@ -132,7 +132,7 @@ def test_a_chain_is_one_text_from_its_first_token_to_its_last(texts: list[Text])
     for chain in chains:
         assert tuple(forest.tokens[place] for place in seen_from(forest, chain)) in begun
     for one, other in itertools.pairwise(chains):
-        assert other.before[-1:] != ((one.begin, one.end),), "two segments of one text were not joined"
+        assert not other.before or other.before[-1][1] != one.end, "two segments of one text were not joined"
 
 
 def test_the_first_text_is_read_with_what_others_share_of_it() -> None:

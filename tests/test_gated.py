@@ -62,7 +62,14 @@ def test_a_joined_layer_says_what_it_says_by_itself(bias: bool, shape: tuple[int
     assert torch.equal(states, kept)
 
 
-@pytest.mark.parametrize("other", [Doubled, lambda: Gated(activation=torch.nn.GELU)])
+class Telling(Gated):
+    """Gives more than its states."""
+
+    def forward(self, states: torch.Tensor) -> Any:
+        return super().forward(states), "more"
+
+
+@pytest.mark.parametrize("other", [Doubled, Telling, lambda: Gated(activation=torch.nn.GELU)])
 def test_a_layer_that_is_otherwise_stays_as_it_is(other: Any) -> None:
     layer = other()
     split.split_linear_layers(layer)

@@ -57,6 +57,23 @@ def test_halves_add_up_to_what_was_taken_apart() -> None:
         whole = (halves.high.float() + halves.low.float()).view(5, 8, 16)
         assert ((whole - states).abs() <= 2.0**-17 * states.abs()).all()
         assert last.of(states) is halves
+        assert last.of(states.clone()) is not halves
+
+
+@multiplies
+def test_no_rows_are_no_rows() -> None:
+    assert split.SplitForward(layer(exact=True, bias=True), split.LastHalves())(torch.zeros(0, 96)).shape == (0, 64)
+
+
+@multiplies
+def test_what_was_split_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "_multiplies_bfloat16", lambda: True)
+    model, states = torch.nn.Sequential(layer(exact=True)), torch.randn(3, 96)
+    before = model(states)
+    assert split.split_linear_layers(model)
+    assert model[0].weight.dtype == torch.bfloat16
+    split.restore(model)
+    assert torch.equal(model(states), before)
 
 
 @multiplies

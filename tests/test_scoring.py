@@ -83,7 +83,7 @@ def test_scores_tell_their_failures_and_warn() -> None:
         Scored(id="1", versions={"original": VersionScores(ifd_ppl=1.5)}),
         Scored(id="2", versions={"original": VersionScores(ifd_ppl=0.5)}, unscored=(lack,)),
     )
-    scores = Scores(rows, {"student": "small", "template": "chat"})
+    scores = Scores(rows, {"student": "small"})
     (failure,) = scores.failures
     assert (failure.id, failure.stage, failure.reason) == ("2", "score", "empty")
     assert failure.detail.startswith("A: ")

@@ -144,6 +144,8 @@ def test_the_ifd_is_blamed_before_the_rifd() -> None:
         ({**NEW}, ("Kept", "Q", "new-instruction")),
         ({"original": (1.2, 0.5)}, ("Dropped", "original", "ifd-not-below-one")),
         ({"original": (0.5, 1.2)}, ("Dropped", "original", "rifd-not-below-one")),
+        # What is unknown is not above 1.
+        ({"original": (0.5, None)}, ("Dropped", None, "version-missing")),
         ({}, ("Dropped", None, "version-missing")),
     ],
 )
@@ -341,7 +343,9 @@ def test_a_row_without_a_score_says_why() -> None:
     assert verdict.detail == "original: the response cannot be scored: it is empty"
     assert one(row(), rule="ifd", take="1").detail == "None of its versions has a score."
     assert "score both halves" in one(row(original=(0.5, None)), rule="rifd", take="1").detail
-    assert one(row(original=EASY), rule="ifd", take="1", versions="Q").detail == "There is no version Q of it."
+    for other in ([], [lack("original")]):
+        found = one(row(original=EASY, unscored=other), rule="ifd", take="1", versions="Q")
+        assert (found.reason, found.detail) == ("version-missing", "There is no version Q of it.")
 
 
 def test_what_stays_or_goes_says_the_figures_that_decided() -> None:

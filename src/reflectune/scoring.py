@@ -80,7 +80,7 @@ class Scores:
     def warning(self) -> str:
         """What a person should hear before trusting these scores; empty where there is nothing to say."""
         ratios = [scores.ifd_ppl for row in self.scored for scores in row.versions.values() if scores.ifd_ppl]
-        return warning(sum(ratio > 1 for ratio in ratios), len(ratios), str(self.maker["template"]))
+        return warning(sum(ratio > 1 for ratio in ratios), len(ratios), str(self.maker.get("template", "unknown")))
 
 
 def score(

@@ -294,7 +294,8 @@ def _take(
 
 
 def _surpassed(kept: Kept, row: Scored, settings: SelectSettings, count: int) -> Dropped:
-    ranked = f"; {_told(row, kept.version)}" if settings.rule == "selective" else ""
+    told = _told(row, kept.version)
+    ranked = f"; {told}" if settings.rule == "selective" and told not in kept.detail else ""
     return Dropped(kept.id, kept.version, "not-among-the-best", f"{kept.detail}{ranked}; {count:,} are kept")
 
 
@@ -353,7 +354,9 @@ def _old_or(lack: Dropped, row: Scored, old: tuple[VersionName, ...], settings: 
         if _above_one(row, name, settings) is None:
             return Kept(row.id, name, _NAMED[name], f"{lack.detail} {_told(row, name)}")
     for name in there[-1:]:
-        return Dropped(row.id, name, _above_one(row, name, settings) or "", f"{lack.detail} {_told(row, name)}")
+        scores = row.versions[name]
+        if (reason := _above_one(row, name, settings)) and None not in {scores.ifd_ppl, scores.rifd_ppl}:
+            return Dropped(row.id, name, reason, f"{lack.detail} {_told(row, name)}")
     return lack
 
 
@@ -377,11 +380,13 @@ def _told(row: Scored, version: VersionName) -> str:
 
 def _unjudged(row: Scored, settings: SelectSettings) -> Dropped:
     """Why none of a row's versions can be judged by a rule."""
-    if row.unscored:
-        return Dropped(row.id, None, "not-scored", "; ".join(f"{lack.version}: {lack.detail}" for lack in row.unscored))
+    lacks = [lack for lack in row.unscored if settings.versions in {"all", "latest", lack.version}]
+    if lacks:
+        return Dropped(row.id, None, "not-scored", "; ".join(f"{lack.version}: {lack.detail}" for lack in lacks))
     if not row.versions:
         return Dropped(row.id, None, "not-scored", "None of its versions has a score.")
     if not _competing(row, settings):
         return Dropped(row.id, None, "version-missing", f"There is no version {settings.versions} of it.")
-    lacks = "scores of the response only" if settings.rule == "rifd" else f"no figure for the rule {settings.rule}"
-    return Dropped(row.id, None, "not-scored", f"It has {lacks}: score both halves.")
+    if settings.rule == "rifd":
+        return Dropped(row.id, None, "not-scored", "It was scored without r-IFD: score both halves.")
+    return Dropped(row.id, None, "not-scored", f"It has nothing that the rule {settings.rule} could compare.")

@@ -288,7 +288,7 @@ def _show(folder: Path, outcome: Outcome) -> None:
     if counts.pending:
         err.print(f"Stopped. Go on with: reflectune score {folder}", style="yellow")
     elif (folder / "selected.jsonl").exists():
-        err.print(f"selected.jsonl is by earlier scores. Choose again with: reflectune select {folder}")
+        err.print(f"selected.jsonl was chosen before. Choose again with: reflectune select {folder}")
     else:
         err.print(f"Choose with: reflectune select {folder}")
 

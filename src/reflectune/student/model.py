@@ -12,6 +12,9 @@ from reflectune.errors import OracleError, SettingsError
 from reflectune.recipe import ScoreSettings
 from reflectune.student.attention import register
 from reflectune.student.forest import Forest, common
+from reflectune.student.gated import join_gated_layers
+from reflectune.student.head import Head
+from reflectune.student.linear import restore, split_linear_layers
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.tokens import Target, Unscorable
 from reflectune.student.weights import Found
@@ -133,10 +136,6 @@ class LocalStudent:
 
     def _faster(self) -> Any:
         """Make its products faster where they stay as exact; returns its head, which reads no place in vain."""
-        from reflectune.student.gated import join_gated_layers
-        from reflectune.student.head import Head
-        from reflectune.student.linear import split_linear_layers
-
         body = self._model.base_model
         split = self.device.type == "cpu" and self.dtype == "float32" and split_linear_layers(body)
         if split:
@@ -171,6 +170,8 @@ class LocalStudent:
                 return True
             self._model.set_attn_implementation(before)
             self.packed = False
+            restore(self._model)
+            self._head = Head(self._model, split=False)
             try:
                 found = [self._losses_of([target])[0] for target in targets]
             except Exception:  # noqa: BLE001 - it takes no positions, or has no head of its own
