@@ -253,8 +253,10 @@ def test_published_counts_the_tokens_of_what_stands_before_as_encoded_by_itself(
     tokenizer = spelling([("b", "c"), ("x", "y")])
     assert spelt(tokenizer, pair(as_published(tokenizer, asked("ab", "cde"))).conditioned) == (["a", "bc"], ["d", "e"])
     # The text before the target is cut in the middle of a token, and so has a token more than the whole has there.
-    found = as_published(tokenizer, asked("ab", "c"))
-    assert found == Unscorable("no-tokens", "after its prompt it has no token that anything predicts")
+    alone = as_published(tokenizer, asked("ab", "c"))
+    assert alone == Unscorable("no-tokens", "it is one token, which nothing predicts where the text stands alone")
+    begun = as_published(spelling([("b", "c"), ("x", "y")], begins=True), asked("ab", "c"))
+    assert begun == Unscorable("no-tokens", "after its prompt no token is its own")
 
 
 @pytest.mark.parametrize(

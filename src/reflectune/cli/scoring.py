@@ -275,9 +275,9 @@ def _show(folder: Path, outcome: Outcome) -> None:
         f" {counts.pending:,} pending · {outcome.seconds:.1f} s"
     )
     for reason, count in sorted(counts.reasons.items(), key=lambda entry: -entry[1]):
-        err.print(f"  {count:>6,} of the rows failed: {reason}")
+        err.print(f"  {count:>6,} failed rows: {reason}")
     for reason, count in sorted(outcome.unscored.items(), key=lambda entry: -entry[1]):
-        err.print(f"  {count:>6,} halves of a version without a score: {reason}")
+        err.print(f"  {count:>6,} unscored halves of versions: {reason}")
     maker = outcome.maker
     err.print(f"student   {maker['student']}, template {maker['template']}, convention {maker['convention']}")
     if told := warning(outcome.above_one, outcome.versions, str(maker["template"])):

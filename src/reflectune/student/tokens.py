@@ -223,9 +223,8 @@ class PublishedReader:
 
 
 def _checked(pair: Pair) -> Pair | Unscorable:
-    for target, reading in ((pair.conditioned, "after its prompt"), (pair.alone, "alone")):
-        if target.first >= len(target.tokens):
-            return Unscorable(
-                "no-tokens", f"{reading} it has no token with another before it, by which it could be predicted"
-            )
+    if pair.alone.first >= len(pair.alone.tokens):
+        return Unscorable("no-tokens", "it is one token, which nothing predicts where the text stands alone")
+    if pair.conditioned.first >= len(pair.conditioned.tokens):
+        return Unscorable("no-tokens", "after its prompt no token is its own")
     return pair
