@@ -356,9 +356,9 @@ async def test_any_text_comes_through_intact(text: str) -> None:
 async def test_candidates_in_flight_are_kept_when_one_of_them_ends_the_run() -> None:
     class Failing(ScriptedOracle):
         async def complete(self, request: Request) -> Reply:
+            await asyncio.sleep(0.01)  # so that all are in flight
             if request.sample == 0:
                 raise OracleError("wrong key")
-            await asyncio.sleep(0.01)
             return await super().complete(request)
 
     store = MemoryStore()

@@ -276,13 +276,13 @@ class Engine:
 
     @asynccontextmanager
     async def _taking(self, turn: Turn) -> AsyncIterator[None]:
-        """Take a turn. Where it ends in an error that ends the run, stop before another request takes its place."""
+        """Take a turn. Where it shows that the oracle is of no use, stop before another request takes its place."""
         async with turn:
             try:
                 yield
             except (OracleBusy, RequestRefused):
                 raise
-            except Exception:
+            except OracleError:
                 self.stop()
                 raise
 
