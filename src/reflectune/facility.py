@@ -40,7 +40,8 @@ def cover(points: Sequence[Sequence[float]], count: int) -> list[int]:
     chosen: list[int] = []
     while gains and len(chosen) < count:
         _, place = heapq.heappop(gains)
-        similar = space @ space[place]
+        with numpy.errstate(invalid="ignore"):  # finite points: what BLAS may flag is what it read beyond odd shapes
+            similar = space @ space[place]
         gain = float(numpy.maximum(similar - covered, 0).sum())
         if gains and (-gain, place) > gains[0]:
             heapq.heappush(gains, (-gain, place))
