@@ -104,9 +104,8 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
 def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Dropped | None:
     """What becomes of a row before any rule looks at it; `None` where the rule is to say."""
     if row.example is None:
-        return Dropped(
-            row.id, None, row.failure.reason if row.failure else "unreadable", row.failure.detail if row.failure else ""
-        )
+        failure = row.failure
+        return Dropped(row.id, None, *((failure.reason, failure.detail) if failure else ("unreadable", "")))
     if marked := sorted(set(gates) & set(row.gates)):
         return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
     if row.id not in scores and chosen.settings.rule not in _UNSCORED_RULES:

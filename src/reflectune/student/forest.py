@@ -62,9 +62,8 @@ class Forest:
         """The segments, each as one with the first that continues it, and the first that continues that: one text."""
         found: list[Segment] = []
         for segment in self.segments:
-            last = found[-1] if found else None
-            if last and segment.before[len(last.before) :] and segment.before[-1][1] == last.end == segment.begin:
-                found[-1] = Segment(last.begin, segment.end, last.before)
+            if segment.before and segment.before[-1][1] == segment.begin:
+                found[-1] = Segment(found[-1].begin, segment.end, found[-1].before)
             else:
                 found.append(segment)
         return found
