@@ -19,7 +19,7 @@ LEVELS = [
     {"errors", "records", "tags", "optional"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
     {"oracles", "ask", "quality", "student", "embedding"},
-    {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser"},
+    {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,6 +34,7 @@ NEIGHBOURS = {
 OPTIONAL = (
     *("xllamacpp", "gguf", "datasets", "huggingface_hub", "pyarrow", "rensa"),
     *("torch", "transformers", "numpy", "scipy", "sentence_transformers", "altair", "vl_convert"),
+    *("trl", "peft", "accelerate", "math_verify", "bitsandbytes", "deepspeed"),
 )
 
 

@@ -1,0 +1,32 @@
+"""Recipes: what a run was asked to do, one small frozen model per stage.
+
+The flags of a command are the fields of its stage's model. A recipe is saved as YAML in the run's folder, so that the
+run can be looked at, repeated and resumed.
+
+base.py                        what all settings share: unknown keys are errors, YAML, `key=value` assignments
+recycle.py, score.py, select.py, traces.py, train.py    one stage each
+run.py                         the recipe of a run, which holds those of its stages
+"""
+
+from reflectune.recipe.base import Settings, Shape, overridden
+from reflectune.recipe.recycle import RecycleSettings
+from reflectune.recipe.run import Recipe, StageName, in_order, shard_of
+from reflectune.recipe.score import ScoreSettings
+from reflectune.recipe.select import SelectSettings
+from reflectune.recipe.traces import TraceSettings
+from reflectune.recipe.train import TrainSettings
+
+__all__ = [
+    "Recipe",
+    "RecycleSettings",
+    "ScoreSettings",
+    "SelectSettings",
+    "Settings",
+    "Shape",
+    "StageName",
+    "TraceSettings",
+    "TrainSettings",
+    "in_order",
+    "overridden",
+    "shard_of",
+]
