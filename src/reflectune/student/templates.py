@@ -40,28 +40,39 @@ class Template(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """A template as text, for instructions without an input and with one."""
+class Form:
+    """A template as text, for instructions without an input and with one.
+
+    Attributes:
+        plain: The prompt of an instruction.
+        with_input: The prompt of an instruction with an input.
+        preamble: What both begin with that is said once in a conversation, and gives way to a system prompt. A form
+            without one takes neither a system prompt nor earlier turns.
+        joint: What stands before a response that is trained on.
+    """
 
     plain: str
     with_input: str
+    preamble: str = ""
+    joint: str = ""
 
 
 # The wording is part of each format: a student that was trained on one knows it to the letter.
 _ALPACA = "Below is an instruction that describes a task"
 _ALPACA_ENDS = "Write a response that appropriately completes the request.\n\n### Instruction:\n{{instruction}}\n\n"
-_VICUNA = (
+_VICUNA_BEGINS = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-    "and polite answers to the user's questions. USER: {{instruction}}"
+    "and polite answers to the user's questions. "
 )
+_VICUNA = f"{_VICUNA_BEGINS}USER: {{{{instruction}}}}"
 _FORMS = {
-    "alpaca": _Form(
+    "alpaca": Form(
         f"{_ALPACA}. {_ALPACA_ENDS}### Response:",
         f"{_ALPACA}, paired with an input that provides further context. {_ALPACA_ENDS}"
         "### Input:\n{{input}}\n\n### Response:",
     ),
-    "vicuna": _Form(f"{_VICUNA} ASSISTANT:", f"{_VICUNA}\nInput:\n{{{{input}}}} ASSISTANT:"),
-    "wizardlm": _Form("{{instruction}}\n\n### Response:", "{{instruction}}\n{{input}}\n\n### Response:"),
+    "vicuna": Form(f"{_VICUNA} ASSISTANT:", f"{_VICUNA}\nInput:\n{{{{input}}}} ASSISTANT:", _VICUNA_BEGINS, joint=" "),
+    "wizardlm": Form("{{instruction}}\n\n### Response:", "{{instruction}}\n{{input}}\n\n### Response:"),
 }
 TEMPLATES = (CHAT, *_FORMS)
 
@@ -71,25 +82,25 @@ class TextTemplate:
 
     Args:
         name: What it is called.
-        form: Its two texts.
+        form: Its texts.
     """
 
     special = True
 
-    def __init__(self, name: str, form: _Form) -> None:
+    def __init__(self, name: str, form: Form) -> None:
         self.name = name
-        self._form = form
+        self.form = form
         self.hash = digest([form.plain, form.with_input])[:16]
 
     def asking(self, example: Example, version: Version) -> str:  # noqa: ARG002 - the chat template's are asked for it
         """The prompt that a version's response follows."""
         if version.input.strip():
-            return placed(self._form.with_input, {"instruction": version.instruction, "input": version.input})
+            return placed(self.form.with_input, {"instruction": version.instruction, "input": version.input})
         return self.guessing(version.instruction)
 
     def guessing(self, request: str) -> str:
         """The prompt that a guessed instruction follows."""
-        return placed(self._form.plain, {"instruction": request})
+        return placed(self.form.plain, {"instruction": request})
 
 
 class ChatTemplate:
@@ -106,8 +117,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, text: str | None = None, name: str = CHAT) -> None:
         self.name = name
         self._tokenizer = tokenizer
-        self._text = tokenizer.get_chat_template(text)  # its default one, where it has several
-        self.hash = digest(str(self._text))[:16]
+        self.text: str = tokenizer.get_chat_template(text)  # its default one, where it has several
+        self.hash = digest(str(self.text))[:16]
 
     def asking(self, example: Example, version: Version) -> str:
         """The prompt that a version's response follows."""
@@ -122,7 +133,7 @@ class ChatTemplate:
     def _rendered(self, turns: list[dict[str, str]]) -> str:
         try:
             prompt: str = self._tokenizer.apply_chat_template(
-                turns, chat_template=self._text, tokenize=False, add_generation_prompt=True
+                turns, chat_template=self.text, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # Jinja's own, and what a template raises for turns that it does not take
             raise TurnsError(
@@ -179,4 +190,4 @@ def _of_file(path: Path, text: str) -> TextTemplate:
     apart = "{{input}}" in text
     plain = text.replace("{{input}}", "")
     with_input = text if apart else text.replace("{{instruction}}", "{{instruction}}\n\n{{input}}")
-    return TextTemplate(path.name, _Form(plain, with_input))
+    return TextTemplate(path.name, Form(plain, with_input))

@@ -106,7 +106,7 @@ class ExactReader:
                 mend="Use --convention published, or a model with a tokenizer.json.",
             )
         self._tokenizer = tokenizer
-        self._begin = _added_before(tokenizer)
+        self._begin = added_before(tokenizer)
 
     def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
         """The two readings of each target; or why there are none."""
@@ -178,7 +178,7 @@ def _cut(
     return _Cut(tokens[:end], spans[:end], begins, text, truncated=end <= within[-1])
 
 
-def _added_before(tokenizer: Any) -> tuple[int, ...]:
+def added_before(tokenizer: Any) -> tuple[int, ...]:
     """The special tokens that a tokenizer puts before a text by itself: most often a BOS token, or nothing."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]

@@ -1,0 +1,222 @@
+"""From a conversation to tokens, and which of them carry loss: those that the student is to write itself.
+
+A chat template is only a program that writes text, so where an answer lies in it is found by writing the conversation
+up to the answer, as it is asked for, and up to the answer's end. What the template writes after an answer carries loss
+up to the first special token, by which the student learns to stop.
+
+Tags are looked for in the assistant's last turn alone: a system prompt that names them changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from os.path import commonprefix
+from typing import Any
+
+from reflectune.errors import SettingsError
+from reflectune.recipe.train import LossOn
+from reflectune.student.chat_text import ChatText
+from reflectune.tags import parse
+from reflectune.training.rows import Conversation, Refused, Span
+
+_TOGETHER = 256
+"""Conversations that are made into tokens at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A row as tokens.
+
+    Attributes:
+        id: The row's id.
+        tokens: Every token that is read.
+        trains: Which of them carry loss.
+        cut: Whether the end was cut off.
+    """
+
+    id: str
+    tokens: tuple[int, ...]
+    trains: tuple[bool, ...]
+    cut: bool = False
+
+    @property
+    def labels(self) -> list[int]:
+        """The tokens that carry loss, and -100 for the others, as torch's cross entropy has it."""
+        return [token if trains else -100 for token, trains in zip(self.tokens, self.trains, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A conversation as text.
+
+    Attributes:
+        text: All of it.
+        answers: The characters of each answer that is learnt from.
+        ends: Where the template's own text after each of them ends.
+        silent: Characters of them that carry no loss.
+    """
+
+    text: str
+    answers: list[Span]
+    ends: list[int]
+    silent: list[Span]
+
+
+class Masker:
+    """Makes rows into tokens.
+
+    Args:
+        tokenizer: The student's tokenizer, a fast one.
+        template: The chat template.
+        max_length: The most tokens of a row.
+        loss_on: Which tokens of the last answer carry loss.
+        drops_overlong: Whether a row that is too long is refused rather than cut.
+
+    Raises:
+        SettingsError: The tokenizer cannot say which characters its tokens hold, or the template ends no answer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: ChatText,
+        max_length: int,
+        loss_on: LossOn = "whole",
+        *,
+        drops_overlong: bool = False,
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise SettingsError(
+                "The student's tokenizer does not say which characters its tokens hold.",
+                mend="Name a model with a tokenizer.json.",
+            )
+        self.template = template
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._loss_on = loss_on
+        self._drops_overlong = drops_overlong
+        self._special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        self._check_that_answers_end()
+
+    def read(self, conversations: Iterable[Conversation]) -> Iterator[Masked | Refused]:
+        """Each conversation as tokens, in order; or why it is not learnt from."""
+        for some in batched(conversations, _TOGETHER):
+            written = [self._written(one) for one in some]
+            texts = [one.text for one in written if isinstance(one, _Written)]
+            encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True) if texts else {}
+            tokens = iter(zip(encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), strict=True))
+            for conversation, one in zip(some, written, strict=True):
+                yield one if isinstance(one, Refused) else self._masked(conversation.id, one, *next(tokens))
+
+    def _check_that_answers_end(self) -> None:
+        turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+        probe = next(self.read([Conversation("probe", turns)]))
+        if isinstance(probe, Masked) and not any(
+            trains and token in self._special for token, trains in zip(probe.tokens, probe.trains, strict=True)
+        ):
+            raise SettingsError(
+                f"The template {self.template.name} writes no special token after an answer: the student would never"
+                " learn to stop.",
+                mend="Let it write {{ eos_token }} after what an assistant says, or use another with --template.",
+            )
+
+    def _written(self, conversation: Conversation) -> _Written | Refused:
+        turns = conversation.turns
+        try:
+            text = self._rendered(turns)
+            answers, ends = [], []
+            for number, turn in enumerate(turns):
+                if turn["role"] == "assistant":
+                    found = self._answer(turns[: number + 1], text)
+                    if found is None and number == len(turns) - 1:
+                        raise _Unfit("it does not write the answer after its prompt, as it is")
+                    if found is not None:  # a template may take from earlier answers what it does not show again
+                        answers.append(found[0])
+                        ends.append(found[1])
+        except _Unfit as fault:
+            return Refused(conversation.id, "template", f"the template {self.template.name}: {fault}")
+        begin, _ = answers[-1]
+        response = turns[-1]["content"]
+        begin -= len(response) - len(response.lstrip())  # a template may strip what it is given
+        silent = [(begin + first, begin + last) for first, last in silent_in(response, conversation, self._loss_on)]
+        return _Written(text, answers, ends, silent)
+
+    def _answer(self, turns: tuple[dict[str, str], ...], text: str) -> tuple[Span, int] | None:
+        """Where the last turn's words lie in a conversation's text, and where what is written after them ends."""
+        prompt = self._rendered(turns[:-1], asking=True)
+        upto = self._rendered(turns)
+        if not text.startswith(upto):
+            upto = commonprefix([upto, text])
+        bare = len(self._rendered(turns[:-1]))
+        words = turns[-1]["content"].strip()
+        begin = text.find(words, max(len(commonprefix([prompt, upto])), bare))
+        if begin < 0 or not words or begin + len(words) > len(upto):
+            return None
+        return (begin, begin + len(words)), len(upto)
+
+    def _rendered(self, turns: Sequence[dict[str, str]], *, asking: bool = False) -> str:
+        if not turns:
+            return ""
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                list(turns), chat_template=self.template.text, tokenize=False, add_generation_prompt=asking
+            )
+        except Exception as error:  # Jinja's own, and what a template raises for turns that it does not take
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise _Unfit(f"it does not take the turns {roles}: {error}") from error
+        return text
+
+    def _masked(self, name: str, written: _Written, tokens: list[int], spans: list[Span]) -> Masked | Refused:
+        if len(tokens) > self._max_length and self._drops_overlong:
+            detail = f"it has {len(tokens):,} tokens, and the most is {self._max_length:,}"
+            return Refused(name, "too-long", detail)
+        trains = [False] * len(tokens)
+        for (begin, end), after in zip(written.answers, written.ends, strict=True):
+            for place, (first, last) in enumerate(spans):
+                if first >= end:
+                    if first < after and tokens[place] in self._special:
+                        trains[place] = True
+                        break
+                elif last > begin:
+                    trains[place] = True
+        for begin, end in written.silent:
+            for place, (first, last) in enumerate(spans):
+                if first < end and last > begin:
+                    trains[place] = False
+        kept = tokens[: self._max_length]
+        if not any(trains[1 : len(kept)]):  # nothing predicts the first token of a text
+            detail = "no token of its answer carries loss"
+            if len(tokens) > len(kept):
+                detail = f"what stands before its answer takes all of the {self._max_length:,} tokens"
+            return Refused(name, "no-trainable-token", detail)
+        return Masked(name, tuple(kept), (False, *trains[1 : len(kept)]), cut=len(tokens) > len(kept))
+
+
+class _Unfit(Exception):  # noqa: N818 - it never leaves this module
+    """A template does not write a conversation in a way that can be learnt from."""
+
+
+def silent_in(response: str, conversation: Conversation, loss_on: LossOn) -> list[Span]:
+    """The characters of a response that carry no loss.
+
+    Args:
+        response: The last answer, with its tags.
+        conversation: The row, which may say where its mistakes are.
+        loss_on: `whole`: all of it carries loss. `after-reflection`: what follows the first `<reflection>` does, as in
+            the second copy of each row of Reflection 70B; an answer without one, whole. `mistake-masked`: all but the
+            marked mistakes; where nobody marked them, all but what is thought before the first reflection.
+    """
+    if loss_on == "whole":
+        return []
+    parsed = parse(response)
+    if loss_on == "mistake-masked" and conversation.mistakes is not None:
+        return list(conversation.mistakes)
+    if not parsed.reflections:
+        return []
+    first = parsed.reflections[0]
+    if loss_on == "after-reflection":
+        return [(0, first.inner[0])]
+    thinking = parsed.thinking_inner[0] if parsed.thinking_inner else 0
+    return [(min(thinking, first.outer[0]), first.outer[0])]
