@@ -54,6 +54,7 @@ class TrainSettings(Settings):
         seed: Seed of the order of the rows, the held-out rows and new weights.
         report_to: Trackers that are told the curves: tensorboard, wandb, trackio, mlflow, swanlab.
         deepspeed: A DeepSpeed configuration.
+        needs_gpu: Whether to stop at once where there is no GPU.
         merge: Whether adapters are also merged into a model folder of their own.
         gguf: The numbers of a GGUF file that is written too.
     """
@@ -90,6 +91,7 @@ class TrainSettings(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
     report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow", "swanlab"], ...] = ()
     deepspeed: Path | None = None
+    needs_gpu: bool = False
     merge: bool = False
     gguf: Literal["bfloat16", "float16", "q8_0"] | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from itertools import islice
 from os.path import commonprefix
 from typing import Any
 
@@ -74,6 +74,10 @@ class Masker:
         loss_on: Which tokens of the last answer carry loss.
         drops_overlong: Whether a row that is too long is refused rather than cut.
 
+    Attributes:
+        template: The chat template.
+        end_token: The special token that it writes after an answer.
+
     Raises:
         SettingsError: The tokenizer cannot say which characters its tokens hold, or the template ends no answer.
     """
@@ -98,11 +102,12 @@ class Masker:
         self._loss_on = loss_on
         self._drops_overlong = drops_overlong
         self._special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-        self._check_that_answers_end()
+        self.end_token = self._find_the_end()
 
     def read(self, conversations: Iterable[Conversation]) -> Iterator[Masked | Refused]:
         """Each conversation as tokens, in order; or why it is not learnt from."""
-        for some in batched(conversations, _TOGETHER):
+        rest = iter(conversations)
+        while some := list(islice(rest, _TOGETHER)):
             written = [self._written(one) for one in some]
             texts = [one.text for one in written if isinstance(one, _Written)]
             encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True) if texts else {}
@@ -110,17 +115,22 @@ class Masker:
             for conversation, one in zip(some, written, strict=True):
                 yield one if isinstance(one, Refused) else self._masked(conversation.id, one, *next(tokens))
 
-    def _check_that_answers_end(self) -> None:
+    def _find_the_end(self) -> int:
         turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
         probe = next(self.read([Conversation("probe", turns)]))
-        if isinstance(probe, Masked) and not any(
-            trains and token in self._special for token, trains in zip(probe.tokens, probe.trains, strict=True)
-        ):
+        if isinstance(probe, Refused):
+            raise SettingsError(
+                f"The template {self.template.name} cannot be learnt from: {probe.detail}.",
+                mend="Use another with --template.",
+            )
+        ends = [token for token, trains in zip(probe.tokens, probe.trains, strict=True) if trains]
+        if ends[-1] not in self._special:
             raise SettingsError(
                 f"The template {self.template.name} writes no special token after an answer: the student would never"
                 " learn to stop.",
                 mend="Let it write {{ eos_token }} after what an assistant says, or use another with --template.",
             )
+        return ends[-1]
 
     def _written(self, conversation: Conversation) -> _Written | Refused:
         turns = conversation.turns
@@ -213,10 +223,10 @@ def silent_in(response: str, conversation: Conversation, loss_on: LossOn) -> lis
     parsed = parse(response)
     if loss_on == "mistake-masked" and conversation.mistakes is not None:
         return list(conversation.mistakes)
-    if not parsed.reflections:
+    if not parsed.reflection_blocks:
         return []
-    first = parsed.reflections[0]
+    first = parsed.reflection_blocks[0]
     if loss_on == "after-reflection":
-        return [(0, first.inner[0])]
-    thinking = parsed.thinking_inner[0] if parsed.thinking_inner else 0
-    return [(min(thinking, first.outer[0]), first.outer[0])]
+        return [(0, first.span[0])]
+    begins = parsed.thinking_block.span[0] if parsed.thinking_block else 0
+    return [(min(begins, first.whole[0]), first.whole[0])]

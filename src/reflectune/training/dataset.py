@@ -1,0 +1,113 @@
+"""Every row of the data as tokens, which of them are held out, and why others are not learnt from."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from reflectune.errors import InputError
+from reflectune.formats.source import Row
+from reflectune.training.masks import Masked, Masker
+from reflectune.training.rows import Conversation, Refused, conversation_of
+
+
+@dataclass(slots=True)
+class TrainingData:
+    """The rows of a run.
+
+    Attributes:
+        end_token: What the template writes after an answer.
+        rows: Those that are learnt from.
+        held_out: Those that the loss is measured on, and that nothing is learnt from.
+        refused: Those that are neither, with the reason.
+    """
+
+    end_token: int
+    rows: list[Masked] = field(default_factory=list)
+    held_out: list[Masked] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows are refused, by reason."""
+        return dict(Counter(one.reason for one in self.refused))
+
+    @property
+    def cut(self) -> int:
+        """How many rows are learnt from without their end."""
+        return sum(row.cut for row in self.rows)
+
+    def digest(self) -> str:
+        """What tells these rows, their masks and their order from others: 16 hex digits."""
+        seen = hashlib.blake2b(digest_size=8)
+        for row in (*self.rows, *self.held_out):
+            seen.update(array("l", row.tokens).tobytes() + bytes(row.trains) + b"\n")
+        return seen.hexdigest()
+
+
+def read_data(rows: Iterable[Row], masker: Masker) -> TrainingData:
+    """Make rows into tokens, in order."""
+    data = TrainingData(masker.end_token)
+    takes_input = masker.template.takes_input
+
+    def conversations() -> Iterator[Conversation]:
+        for row in rows:
+            found = conversation_of(row, takes_input=takes_input)
+            if isinstance(found, Refused):
+                data.refused.append(found)
+            else:
+                yield found
+
+    for masked in masker.read(conversations()):
+        if isinstance(masked, Refused):
+            data.refused.append(masked)
+        else:
+            data.rows.append(masked)
+    return data
+
+
+def hold_out(data: TrainingData, share: str, seed: int, source: str) -> TrainingData:
+    """Set rows aside to measure the loss on.
+
+    Rows that read the same as one that is held out are not learnt from either.
+
+    Args:
+        data: The rows.
+        share: How many, as `64` or `2%`; a share is rounded down.
+        seed: What they are drawn with.
+        source: The data's name, for the error.
+
+    Raises:
+        InputError: Too few rows would be left.
+    """
+    number = int(len(data.rows) * float(share[:-1]) / 100) if share.endswith("%") else int(share)
+    drawn = random.Random(seed).sample(range(len(data.rows)), min(number, len(data.rows)))  # noqa: S311 - no secret
+    apart = set(drawn)
+    held_out = [data.rows[place] for place in sorted(apart)]
+    rest = [row for place, row in enumerate(data.rows) if place not in apart]
+    return _without_copies(TrainingData(data.end_token, rest, held_out, data.refused), source)
+
+
+def held_out_of(data: TrainingData, others: TrainingData, source: str) -> TrainingData:
+    """Rows to learn from, and those of another file to measure the loss on."""
+    return _without_copies(
+        TrainingData(data.end_token, data.rows, others.rows, [*data.refused, *others.refused]), source
+    )
+
+
+def _without_copies(data: TrainingData, source: str) -> TrainingData:
+    known = {row.tokens for row in data.held_out}
+    copies = [row for row in data.rows if row.tokens in known]
+    refused = [Refused(row.id, "held-out-copy", "it reads the same as a row that is held out") for row in copies]
+    rows = [row for row in data.rows if row.tokens not in known]
+    if len(rows) < 2:  # noqa: PLR2004
+        told = ", ".join(f"{reason} {count}" for reason, count in data.reasons.items())
+        raise InputError(
+            f"{source}: {len(rows)} row can be learnt from{f' (left out: {told})' if told else ''}.",
+            mend="Name a data set with more rows, or hold fewer of them out with --held-out.",
+        )
+    return TrainingData(data.end_token, rows, data.held_out, [*data.refused, *refused])
