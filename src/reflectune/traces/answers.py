@@ -1,0 +1,82 @@
+"""Answers, checked by rule: numbers exactly, LaTeX by math-verify, choices by their letter."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+from typing import Any
+
+from reflectune.optional import load_optional
+from reflectune.recipe.traces import TraceForm
+from reflectune.traces.numbers import number_of
+
+_SECONDS = 5
+_LONGEST = 400
+_LETTER = re.compile(r"\(?([A-J])\)?[.:)]?(?:\s.*)?", re.DOTALL)
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}")
+_LOGGERS = ("math_verify.parser", "math_verify.grader")
+
+
+def is_right(form: TraceForm, answer: str, given: str) -> bool:
+    """Whether an answer that is given is the right one.
+
+    Args:
+        form: What kind of answer it is.
+        answer: The right one.
+        given: The one to check.
+
+    Raises:
+        MissingExtraError: It takes math-verify to tell, which is not installed.
+    """
+    if form == "choice":
+        found = _LETTER.fullmatch(given.strip())
+        return found is not None and found[1] == answer
+    right, value = number_of(_bare(answer)), number_of(_bare(given))
+    if right is not None and value is not None:
+        return right == value
+    return _plain(answer) == _plain(given) or (form == "math" and _same_formula(answer, given))
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last box of a text; `None` where there is none."""
+    begin = text.rfind("\\boxed{")
+    if begin < 0:
+        return None
+    depth = 0
+    for place in range(begin + len("\\boxed"), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[begin + len("\\boxed{") : place].strip()
+    return None
+
+
+def _bare(text: str) -> str:
+    inner = boxed(text) or text
+    return inner.strip().strip("$").replace("\\$", "").replace("\\%", "%").replace("\\!", "").strip()
+
+
+def _plain(text: str) -> str:
+    """An answer without differences that nobody minds."""
+    text = _TEXT.sub(r"\1", _bare(text))
+    for left_out in ("\\left", "\\right", "\\,", "\\ ", "~"):
+        text = text.replace(left_out, "")
+    return re.sub(r"\s+", "", text.replace("dfrac", "frac").replace("tfrac", "frac")).rstrip(".")
+
+
+def _same_formula(answer: str, given: str) -> bool:
+    """Whether two formulas say the same, by math-verify, which gives up after some seconds where it can be stopped."""
+    verify: Any = load_optional("math_verify", "checking answers in LaTeX", extra="traces")
+    if len(given) > _LONGEST:
+        return False
+    seconds = _SECONDS if _can_be_stopped() else None
+    for name in _LOGGERS:  # it warns where it cannot be stopped, and of each answer that is no formula
+        logging.getLogger(name).setLevel(logging.ERROR)
+    gold, said = (verify.parse(f"${_bare(text)}$", parsing_timeout=seconds) for text in (answer, given))
+    return bool(gold and said and verify.verify(gold, said, timeout_seconds=seconds))
+
+
+def _can_be_stopped() -> bool:
+    """Whether an alarm can stop it: signals reach the main thread only, and not every platform has this one."""
+    return hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
