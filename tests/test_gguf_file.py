@@ -287,6 +287,16 @@ def test_llama_cpp_splits_text_as_transformers_does(name: str, tmp_path: Path) -
         assert server.tokens(told) == loaded(told).input_ids, text
 
 
+@pytest.mark.model
+def test_llama_cpp_shows_the_tags_of_a_trace(tmp_path: Path) -> None:
+    tokenizer = plain()
+    tokenizer.add_tokens([tokenizers.AddedToken("<thinking>", special=True, normalized=False)])
+    server = Server(write_gguf(save(tmp_path / "model", tokenizer), tmp_path / "model.gguf", "q8_0"))
+    for token, shown in ((480, "<thinking>" * 3), (1, "")):
+        answer = server.ask("completion", prompt=[9], n_predict=3, temperature=0, logit_bias=[[token, 1000]])
+        assert answer["content"] == shown
+
+
 def test_added_tokens_and_spare_rows_have_their_kinds(tmp_path: Path) -> None:
     tokenizer = plain()
     tokenizer.add_tokens([tokenizers.AddedToken("<thinking>", special=True), tokenizers.AddedToken("[x]")])
@@ -311,6 +321,15 @@ def test_the_chat_template_may_stand_in_the_configuration(bytes_model: Path, tmp
         fields, _ = read(write_gguf(folder, tmp_path / "model.gguf", "q8_0"))
         assert fields["tokenizer.chat_template"] == "{{ 1 }}"
         assert fields["tokenizer.ggml.eos_token_id"] == 2
+
+
+def test_the_ends_of_a_text_may_stand_in_the_configuration(bytes_model: Path, tmp_path: Path) -> None:
+    folder = copied(bytes_model, tmp_path)
+    changed(folder / "tokenizer.json", post_processor=None)
+    changed(folder / "tokenizer_config.json", add_bos_token=True)
+    fields, _ = read(write_gguf(folder, tmp_path / "model.gguf", "q8_0"))
+    assert fields["tokenizer.ggml.add_bos_token"] is True
+    assert fields["tokenizer.ggml.add_eos_token"] is False
 
 
 def copied(folder: Path, target: Path) -> Path:
@@ -398,6 +417,30 @@ class TestRefusals:
         folder = copied(bytes_model, tmp_path)
         changed(folder / "tokenizer.json", **values)
         with pytest.raises(SettingsError, match=message):
+            write_gguf(folder, tmp_path / "model.gguf", "q8_0")
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"normalizer": {"type": "Strip"}}, "changes text by Strip"),
+            ({"normalizer": None, "pre_tokenizer": None}, "does not mark spaces"),
+            ({"pre_tokenizer": {"type": "Digits"}}, "how it splits text is not known"),
+            ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁"}}, "how it splits text is not known"),
+        ],
+    )
+    def test_a_tokenizer_of_characters_that_llama_cpp_may_not_have(
+        self, values: dict[str, Any], message: str, tmp_path: Path
+    ) -> None:
+        folder = save(tmp_path / "model", sentence_piece(normalised=True))
+        changed(folder / "tokenizer.json", **values)
+        with pytest.raises(SettingsError, match=message):
+            write_gguf(folder, tmp_path / "model.gguf", "q8_0")
+
+    def test_a_tokenizer_without_an_end(self, bytes_model: Path, tmp_path: Path) -> None:
+        folder = copied(bytes_model, tmp_path)
+        changed(folder / "tokenizer_config.json", eos_token=None)
+        changed(folder / "config.json", eos_token_id=None)
+        with pytest.raises(SettingsError, match="no token is said to end a text"):
             write_gguf(folder, tmp_path / "model.gguf", "q8_0")
 
     @pytest.mark.parametrize(

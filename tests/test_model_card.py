@@ -83,7 +83,7 @@ def test_it_says_what_was_done() -> None:
         "- 2 CPU cores",
         "- reflectune 0.1.0, torch 2.13.0",
         "It was trained with the prompt template chat (hash `12ab`), which is saved with its tokenizer:",
-        'llama-cli --model my-student.q8_0.gguf --jinja --prompt "Name three healthy foods."',
+        'llama-cli --model my-student.q8_0.gguf --jinja --single-turn --prompt "Name three healthy foods."',
     ):
         assert line in text.splitlines(), line
     assert not re.search(r"\d\d:\d\d|\d{4}-\d\d", text), "a card carries no clock time"

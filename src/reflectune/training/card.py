@@ -98,7 +98,7 @@ def _asking(facts: Facts) -> list[str]:
         "",
         "The same model as one file, for llama.cpp:",
         "",
-        *("```bash", f'llama-cli --model {file} --jinja --prompt "{_QUESTION}"', "```"),
+        *("```bash", f'llama-cli --model {file} --jinja --single-turn --prompt "{_QUESTION}"', "```"),
         "",
         f"reflectune calls it `local:{file}`.",
     ]
