@@ -28,7 +28,7 @@ from reflectune.traces.wording import CONCLUSIONS, corrected
 
 T = TypeVar("T")
 
-_ASKED = re.compile(r"[^.!?]*\?")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _FLAT = re.compile(rf"\s*(?:{NUMBER})(?:(?:\s|[-+*/x×÷·$]|\\cdot|\\times|\\div)+(?:{NUMBER}))+\s*")
 _AFTER = re.compile(r"(?P<gap>[\s-]+)(?P<word>[A-Za-z]+)")
 _WORDS = {
@@ -74,12 +74,13 @@ class Mistake:
 
 def planted(question: Question, kinds: Iterable[MistakeKind], rng: Random) -> Mistake | None:
     """A mistake of one of these kinds, drawn at random among those that the solution has room for."""
-    order = list(kinds)
+    plants = _IN_FORMULAS if question.form == "math" else _PLANTS
+    order = [kind for kind in kinds if kind in plants]
     rng.shuffle(order)
     for kind in order:
         places = list(_places(question))
         rng.shuffle(places)
-        for plant in _PLANTS[kind] if rng.random() < _FIRST else reversed(_PLANTS[kind]):
+        for plant in plants[kind] if rng.random() < _FIRST else reversed(plants[kind]):
             for place in places:
                 if (mistake := plant(place, rng)) is not None:
                     return mistake
@@ -125,7 +126,9 @@ def _places(question: Question) -> Iterator[_Place]:
             continue
         place = _Place(question, index, step.text, step.calculations[-1])
         begin, end = place.calculation.written or (0, place.calculation.result[0])
-        if not place.again.search(step.text[begin:end]):
+        # What follows in a formula may rest on the result in ways that are not seen here.
+        follows = question.form == "math" and re.search(r"\d", step.text[place.calculation.result[1] :])
+        if not place.again.search(step.text[begin:end]) and not follows:
             yield place
 
 
@@ -203,13 +206,13 @@ def _misread_number(place: _Place, rng: Random) -> Mistake | None:
 def _misread_asked(place: _Place, rng: Random) -> Mistake | None:
     """Give an intermediate result as the answer."""
     question, value = place.question, place.calculation.value
-    asked = _ASKED.findall(question.text)
+    asked = [sentence for sentence in _SENTENCE.split(question.text) if sentence.endswith("?")]
     answer = number_of(question.answer or "")
     if place.index + 1 >= len(question.steps) or not asked or answer is None or answer == value:
         return None
     step = rng.choice(CONCLUSIONS).format(value=place.result)
     follows = question.steps[place.index + 1].text
-    reflection = corrected("misread-asked", rng, asked=asked[-1].strip(), wrong=place.result, step=follows)
+    reflection = corrected("misread-asked", rng, asked=asked[-1], wrong=place.result, step=follows)
     return Mistake("misread-question", place.index + 1, step, reflection, place.index + 2, value, answer)
 
 
@@ -220,6 +223,11 @@ _PLANTS: dict[MistakeKind, tuple[_Plant, ...]] = {
     "wrong-unit": (_unit,),
     "misread-question": (_misread_number, _misread_asked),
 }
+_IN_FORMULAS: dict[MistakeKind, tuple[_Plant, ...]] = {
+    "arithmetic": (_arithmetic,),
+    "misread-question": (_misread_asked,),
+}
+"""What can be planted into formulas without reading them whole."""
 _FIRST = 0.5
 """How often the first of two ways to make a mistake is tried first."""
 
@@ -228,6 +236,8 @@ def _sum(place: _Place) -> str:
     """The sum as the step writes it, else as it is calculated."""
     if place.calculation.written is not None:
         begin, end = place.calculation.written
+        if place.question.form == "math":
+            return f"${place.text[begin:end]}$"
         return place.text[begin - place.text[:begin].endswith("$") : end]
     return re.sub(r"\s*([-+*/])\s*", r" \1 ", place.calculation.sum).strip()
 
