@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, recycle, runs, score, select, stats
+from reflectune.cli import export, gates, recycle, runs, score, select, stats, traces, train
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -22,9 +22,11 @@ app = typer.Typer(
 app.command("recycle")(recycle.command)
 app.command("score")(score.command)
 app.command("select")(select.command)
+app.command("train")(train.command)
 app.command("export")(export.command)
 app.command("gates")(gates.command)
 app.command("stats")(stats.command)
+app.command("traces")(traces.command)
 app.add_typer(runs.app, name="runs")
 
 

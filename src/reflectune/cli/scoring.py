@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path
@@ -21,6 +19,7 @@ from reflectune.cli.intake import take_in, taken
 from reflectune.cli.job import Job, address_of, check_places, recipe_of, source_of
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
+from reflectune.cli.signals import drained_on_signals
 from reflectune.errors import SettingsError
 from reflectune.formats import write_rows
 from reflectune.recipe import Recipe, ScoreSettings, in_order
@@ -191,7 +190,10 @@ def _score_pending(run: RunDir, scorer: Scorer, *, quiet: bool) -> bool:
     before = counts.rows - counts.pending
     tokens = 0
     reasons = dict(counts.reasons)
-    with Meter(counts.rows, before, quiet=quiet) as meter, _drained_on_signals() as stopping:
+    with (
+        Meter(counts.rows, before, quiet=quiet) as meter,
+        drained_on_signals("the rows in hand are finished") as stopping,
+    ):
         rows = (_versions(run, example.id) for example in run.pending(STAGE))
         waiting: list[tuple[str, bytes, str | None]] = []
         committed = time.monotonic()
@@ -245,27 +247,6 @@ def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int
     unread = (row.failure for row in run.rows(RECYCLE) if row.example is None and row.failure)
     write_rows(run.path / "unscored.jsonl", (failure.model_dump() for failure in chain(unread, failures)))
     return versions, dict(Counter(failure.reason for failure in failures)), above_one
-
-
-@contextmanager
-def _drained_on_signals() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C and `kill` let the rows in hand be finished; a second one stops at once."""
-    asked: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        err.print("Stopping: the rows in hand are finished. Press Ctrl-C again to stop at once.")
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(folder: Path, outcome: Outcome) -> None:

@@ -73,9 +73,11 @@ class Meter:
         total: How many rows there are.
         finished: How many of them are done already.
         quiet: Whether to show nothing.
+        unit: What is counted.
     """
 
-    def __init__(self, total: int, finished: int, *, quiet: bool) -> None:
+    def __init__(self, total: int, finished: int, *, quiet: bool, unit: str = "rows") -> None:
+        self._unit = unit
         self._total = total
         self._began_with = finished
         self._began = time.monotonic()
@@ -115,7 +117,7 @@ class Meter:
             self._bar.update(self._task, completed=reading.finished, rates=rates)
         elif now - self._printed >= _PLAIN_EVERY:
             self._printed = now
-            err.print(f"{reading.finished:,} of {self._total:,} rows · {rates}{self._left(reading, now)}")
+            err.print(f"{reading.finished:,} of {self._total:,} {self._unit} · {rates}{self._left(reading, now)}")
 
     def _left(self, reading: Reading, now: float) -> str:
         done = reading.finished - self._began_with

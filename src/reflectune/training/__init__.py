@@ -1,4 +1,4 @@
-"""Fine-tuning a student: get the template, the mask and the batch right, and leave the rest to TRL, peft and accelerate.
+"""Fine-tuning a student: the template, the mask and the batch; TRL, peft and accelerate do the rest.
 
 rows.py          from data to conversations, and the mistakes that are marked in them
 masks.py         from a conversation to tokens, and which of them carry loss
@@ -6,8 +6,10 @@ batches.py       which rows make a step, and how a step's rows are split over de
 dataset.py       every row of the data as tokens, or why it is not learnt from
 student.py       the model: loaded, with adapters, with tags as tokens
 attention.py     rows that are read one after the other do not see each other
-trainer.py       TRL's trainer over such batches; checkpoints.py, curves.py and signals serve it
+packs.py         a step's rows as tensors
+trainer.py       TRL's trainer over such batches; callback.py, checkpoints.py and curves.py serve it
 fit.py           the stage: load, build, run, save
 plan.py          how much memory it takes; devices/ holds configurations for many of them
-card.py, report.py, gguf_file.py    what is written of a trained student
+outputs.py       what is written of a trained student: merged adapters, a GGUF file (gguf_file.py)
+card.py, report.py    what is said of it, by facts.py
 """

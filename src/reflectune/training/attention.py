@@ -38,7 +38,7 @@ def attention_for(config: Any, *, gpu: bool) -> str:
     return ROW_BY_ROW
 
 
-def row_by_row(  # noqa: PLR0913 - transformers calls it so
+def row_by_row(  # noqa: PLR0913, PLR0917 - transformers calls it so
     module: Any,
     query: Any,
     key: Any,

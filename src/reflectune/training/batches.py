@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from reflectune.errors import SettingsError
 
@@ -70,7 +71,7 @@ def steps_of(rows: int, *, batch: int, epochs: float, seed: int, max_steps: int 
     stream = [next(order) for _ in range(wanted)]
     count = -(-wanted // batch)
     cuts = [wanted * number // count for number in range(count + 1)]
-    return [stream[begin:end] for begin, end in zip(cuts, cuts[1:], strict=False)][:max_steps]
+    return [stream[begin:end] for begin, end in pairwise(cuts)][:max_steps]
 
 
 def _endless(rows: int, seed: int) -> Iterator[int]:

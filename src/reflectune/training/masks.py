@@ -21,6 +21,8 @@ from reflectune.student.chat_text import ChatText
 from reflectune.tags import parse
 from reflectune.training.rows import Conversation, Refused, Span
 
+NO_LOSS = -100
+"""What torch's cross entropy leaves out."""
 _TOGETHER = 256
 """Conversations that are made into tokens at once."""
 
@@ -43,8 +45,8 @@ class Masked:
 
     @property
     def labels(self) -> list[int]:
-        """The tokens that carry loss, and -100 for the others, as torch's cross entropy has it."""
-        return [token if trains else -100 for token, trains in zip(self.tokens, self.trains, strict=True)]
+        """The tokens that carry loss, and for the others what torch's cross entropy leaves out."""
+        return [token if trains else NO_LOSS for token, trains in zip(self.tokens, self.trains, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +160,11 @@ class Masker:
         prompt = self._rendered(turns[:-1], asking=True)
         upto = self._rendered(turns)
         if not text.startswith(upto):
-            upto = commonprefix([upto, text])
+            upto = commonprefix([upto, text])  # noqa: RUF071 - texts, no paths
         bare = len(self._rendered(turns[:-1]))
         words = turns[-1]["content"].strip()
-        begin = text.find(words, max(len(commonprefix([prompt, upto])), bare))
+        asked = len(commonprefix([prompt, upto]))  # noqa: RUF071
+        begin = text.find(words, max(asked, bare))
         if begin < 0 or not words or begin + len(words) > len(upto):
             return None
         return (begin, begin + len(words)), len(upto)
@@ -183,18 +186,13 @@ class Masker:
             detail = f"it has {len(tokens):,} tokens, and the most is {self._max_length:,}"
             return Refused(name, "too-long", detail)
         trains = [False] * len(tokens)
-        for (begin, end), after in zip(written.answers, written.ends, strict=True):
-            for place, (first, last) in enumerate(spans):
-                if first >= end:
-                    if first < after and tokens[place] in self._special:
-                        trains[place] = True
-                        break
-                elif last > begin:
-                    trains[place] = True
-        for begin, end in written.silent:
-            for place, (first, last) in enumerate(spans):
-                if first < end and last > begin:
-                    trains[place] = False
+        for answer, after in zip(written.answers, written.ends, strict=True):
+            _mark(trains, spans, answer, carries=True)
+            beyond = (place for place, (first, _) in enumerate(spans) if answer[1] <= first < after)
+            if (end := next((place for place in beyond if tokens[place] in self._special), None)) is not None:
+                trains[end] = True
+        for silent in written.silent:
+            _mark(trains, spans, silent, carries=False)
         kept = tokens[: self._max_length]
         if not any(trains[1 : len(kept)]):  # nothing predicts the first token of a text
             detail = "no token of its answer carries loss"
@@ -202,6 +200,14 @@ class Masker:
                 detail = f"what stands before its answer takes all of the {self._max_length:,} tokens"
             return Refused(name, "no-trainable-token", detail)
         return Masked(name, tuple(kept), (False, *trains[1 : len(kept)]), cut=len(tokens) > len(kept))
+
+
+def _mark(trains: list[bool], spans: Sequence[Span], characters: Span, *, carries: bool) -> None:
+    """Say of the tokens that hold any of these characters whether they carry loss."""
+    begin, end = characters
+    for place, (first, last) in enumerate(spans):
+        if first < end and last > begin:
+            trains[place] = carries
 
 
 class _Unfit(Exception):  # noqa: N818 - it never leaves this module

@@ -86,7 +86,7 @@ def _mistakes(trace: Any, response: str) -> tuple[Span, ...] | None:
     if trace is None:
         return None
     if not isinstance(trace, Mapping) or not isinstance(trace.get("mistakes"), list):
-        raise ValueError(f"its column {TRACE} does not say where the mistakes are")
+        raise ValueError(f"its column {TRACE} does not say where the mistakes are")  # noqa: TRY004 - it is data
     spans = []
     for span in trace["mistakes"]:
         if not (isinstance(span, list) and len(span) == 2 and all(type(place) is int for place in span)):  # noqa: PLR2004

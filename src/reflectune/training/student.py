@@ -25,6 +25,7 @@ class Pupil:
         config: Its configuration, of transformers.
         tokenizer: Its tokenizer, which holds the template that is trained with.
         template: That template.
+        settings: How it is trained.
         gpu: Whether it is trained on a GPU.
         new_tokens: The tags that become tokens, and the tokens that their embeddings are made of.
     """
@@ -33,6 +34,7 @@ class Pupil:
     config: Any
     tokenizer: Any
     template: ChatText
+    settings: TrainSettings
     gpu: bool
     new_tokens: dict[int, list[int]]
 
@@ -81,7 +83,7 @@ def find_pupil(settings: TrainSettings) -> Pupil:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     new = _tags_as_tokens(tokenizer) if settings.tags == "tokens" else {}
-    return Pupil(found, config, tokenizer, template, gpu, new)
+    return Pupil(found, config, tokenizer, template, settings, gpu, new)
 
 
 def _tags_as_tokens(tokenizer: Any) -> dict[int, list[int]]:
@@ -93,7 +95,7 @@ def _tags_as_tokens(tokenizer: Any) -> dict[int, list[int]]:
     return {tokenizer.convert_tokens_to_ids(tag): made_of[tag] for tag in added}
 
 
-def load_model(pupil: Pupil, settings: TrainSettings, *, bfloat16: bool) -> Any:
+def load_model(pupil: Pupil, *, bfloat16: bool) -> Any:
     """The weights of a student, ready to be trained.
 
     Full training keeps them in float32, which small updates need; frozen ones lie in what they are computed with.
@@ -102,6 +104,7 @@ def load_model(pupil: Pupil, settings: TrainSettings, *, bfloat16: bool) -> Any:
         OracleError: They cannot be loaded.
     """
     torch, transformers = torch_and_transformers()
+    settings = pupil.settings
     dtype = torch.bfloat16 if bfloat16 and settings.method != "full" else torch.float32
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention_for(pupil.config, gpu=pupil.gpu)}
     if settings.quantised:
@@ -121,11 +124,11 @@ def load_model(pupil: Pupil, settings: TrainSettings, *, bfloat16: bool) -> Any:
             mend="Check the folder or the hub id, and that it is a causal language model.",
         ) from error
     if pupil.new_tokens:
-        _embed(model, pupil)
+        embed_tags(model, pupil)
     return model
 
 
-def _embed(model: Any, pupil: Pupil) -> None:
+def embed_tags(model: Any, pupil: Pupil) -> None:
     """Give each new token the mean of the embeddings of the tokens that its text was made of."""
     torch, _ = torch_and_transformers()
     model.resize_token_embeddings(max(len(pupil.tokenizer), model.get_input_embeddings().num_embeddings))
@@ -150,8 +153,9 @@ def stop_at(model: Any, tokenizer: Any, end: int) -> None:
     model.config.eos_token_id = model.generation_config.eos_token_id
 
 
-def adapters(pupil: Pupil, settings: TrainSettings) -> Any:
+def adapters(pupil: Pupil) -> Any:
     """The configuration of low-rank adapters, of peft; `None` where all weights are trained."""
+    settings = pupil.settings
     if settings.method == "full":
         return None
     peft = load_optional("peft", f"--method {settings.method}", extra="train")

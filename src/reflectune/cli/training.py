@@ -1,0 +1,351 @@
+"""Train a student: read the rows, say what will be done, do it, and write what is to be known of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+import yaml
+from rich.console import Console
+
+from reflectune.cli import preview as preview_of
+from reflectune.cli.dataset import is_run
+from reflectune.cli.recycle import name_of
+from reflectune.cli.screen import Meter, Reading, err, say
+from reflectune.cli.signals import drained_on_signals
+from reflectune.errors import MissingExtraError, RunError, SettingsError
+from reflectune.formats import open_source, parse_mapping, write_rows
+from reflectune.formats.source import Row
+from reflectune.recipe import TrainSettings, overridden
+from reflectune.records import Failure, digest
+from reflectune.training import curves
+from reflectune.training.batches import check_split
+from reflectune.training.callback import Watch
+from reflectune.training.card import model_card
+from reflectune.training.course import Course, Devices, course_of
+from reflectune.training.curves import Point
+from reflectune.training.dataset import TrainingData, held_out_of, hold_out, read_data
+from reflectune.training.facts import Facts, Figures
+from reflectune.training.fit import Fitted, Job, fit
+from reflectune.training.masks import Masked, Masker
+from reflectune.training.outputs import write_outputs
+from reflectune.training.report import write_report
+from reflectune.training.rows import Refused
+from reflectune.training.student import Pupil, find_pupil
+
+_VERSIONS = ("reflectune", "torch", "transformers", "trl", "peft", "accelerate")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be trained.
+
+    Attributes:
+        data: A run's folder, or data.
+        recipe: A shipped recipe's name, or a file.
+        given: The flags that were given.
+        assignments: Further settings, as `key=value`.
+        output: The folder to write.
+        limit: How many rows are taken.
+        map: Which columns hold what.
+        fresh: Whether to begin anew.
+        quiet: Whether to show only errors.
+    """
+
+    data: str
+    recipe: str | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    assignments: tuple[str, ...] = ()
+    output: Path | None = None
+    limit: int | None = None
+    map: str | None = None
+    fresh: bool = False
+    quiet: bool = False
+
+    def settings(self) -> TrainSettings:
+        """The recipe, with what was asked for laid over it.
+
+        Raises:
+            SettingsError: There is no such recipe, or it does not fit.
+        """
+        values = recipe_values(self.recipe) if self.recipe else {}
+        values = overridden(values | self.given, self.assignments)
+        return TrainSettings.made_of(values, source=self.recipe or "The command")
+
+    @property
+    def folder(self) -> Path:
+        """Where the student is written."""
+        if self.output is not None:
+            return self.output
+        return (Path(self.data) if is_run(self.data) else Path("runs") / name_of(self.data)) / "student"
+
+    @property
+    def file(self) -> str:
+        """The data that is read: of a run what was selected, else what was recycled.
+
+        Raises:
+            RunError: The run has written neither.
+        """
+        if not is_run(self.data):
+            return self.data
+        found = (Path(self.data) / name for name in ("selected.jsonl", "recycled.jsonl"))
+        for path in found:
+            if path.is_file():
+                return str(path)
+        raise RunError(f"The run {self.data} has written no data yet.", mend="Recycle it, or select from it, first.")
+
+
+def recipe_values(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe, or of a YAML file.
+
+    Raises:
+        SettingsError: There is none, or it is no mapping.
+    """
+    shipped = files("reflectune.training").joinpath("recipes")
+    known = sorted(one.name.removesuffix(".yaml") for one in shipped.iterdir() if one.name.endswith(".yaml"))
+    path = shipped.joinpath(f"{name}.yaml") if name in known else Path(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(
+            f"There is no recipe {name}.", mend=f"Name one of {', '.join(known)}, or a YAML file."
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The recipe {name} is not YAML: {error}", mend="Mend the file.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"The recipe {name} holds no settings.", mend="Write `key: value` lines.")
+    return values
+
+
+def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool) -> None:
+    """Train, show what it came to, and end with the exit code that says so."""
+    settings = asked.settings()
+    check_trackers(settings)
+    devices = Devices.found(gpu=False)
+    check_split(settings.batch, devices.count)
+    pupil = find_pupil(settings)
+    devices = Devices.found(gpu=pupil.gpu)
+    quiet = asked.quiet or not devices.leads
+    masker = Masker(
+        pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on, drops_overlong=settings.drops_overlong
+    )
+    if preview is not None:
+        _preview(asked, masker, pupil, preview)
+        return
+    data = _read(asked, settings, masker, quiet=quiet)
+    course = course_of(data, pupil, settings, devices)
+    if not quiet:
+        _announce(asked, data, course, devices, pupil)
+    if dry_run:
+        if as_json:
+            typer.echo(orjson.dumps(_dry(asked, data, course)).decode())
+        return
+    fitted = _fit(asked, Job(data, pupil, course, devices, asked.folder), quiet=quiet)
+    if not devices.leads:
+        return
+    summary = _summary(asked, data, fitted)
+    if fitted.stopped:
+        err.print(f"Stopped after step {summary['steps']}. The same command goes on.", style="yellow")
+    else:
+        facts = _written(asked, data, pupil, course, fitted)
+        if not quiet:
+            _show(asked, facts, fitted)
+    if as_json:
+        typer.echo(orjson.dumps(summary).decode())
+    if fitted.stopped:
+        raise typer.Exit(130)
+
+
+def check_trackers(settings: TrainSettings) -> None:
+    """Refuse a tracker that is not installed, before anything is read.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    for name in settings.report_to:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            raise MissingExtraError(
+                f"--report-to {name}: {name} is not installed.", mend=f"pip install {name}"
+            ) from None
+
+
+def _rows(asked: Asked) -> Iterator[Row]:
+    return islice(open_source(asked.file, parse_mapping(asked.map) if asked.map else None).rows(), asked.limit)
+
+
+def _preview(asked: Asked, masker: Masker, pupil: Pupil, count: int) -> None:
+    data = read_data(islice(_rows(asked), count), masker)
+    found: list[Masked | Refused] = [*data.rows, *data.refused]
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    err.print(f"template {pupil.template.name}; tokens that carry loss are marked")
+    preview_of.show(found, pupil.tokenizer, console)
+
+
+def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool) -> TrainingData:
+    data = read_data(_rows(asked), masker)
+    if settings.held_out_data is not None:
+        others = read_data(open_source(str(settings.held_out_data)).rows(), masker)
+        found = held_out_of(data, others, asked.file)
+    else:
+        found = hold_out(data, settings.held_out, settings.seed, asked.file)
+    if found.refused:
+        say(f"{len(found.refused):,} rows are not learnt from:", quiet=quiet)
+        for reason, count in sorted(found.reasons.items(), key=lambda entry: -entry[1]):
+            some = [one for one in found.refused if one.reason == reason]
+            named = ", ".join(one.id for one in some[:_SHOWN]) + (", ..." if count > _SHOWN else "")
+            say(f"  {count:>6,} {reason} ({named}): {some[0].detail}", quiet=quiet)
+    if found.cut:
+        say(f"{found.cut:,} rows are longer than {settings.max_length:,} tokens: their end is cut off.", quiet=quiet)
+    return found
+
+
+def _announce(asked: Asked, data: TrainingData, course: Course, devices: Devices, pupil: Pupil) -> None:
+    settings, split = course.settings, course.split
+    names = ("GPU", "GPUs") if devices.gpu else ("process", "processes")
+    on = f"{devices.count} {names[devices.count > 1]}"
+    err.print(
+        f"{asked.file}: {len(data.rows):,} rows to learn from, {len(data.held_out):,} held out;"
+        f" {course.trainable:,} of {course.tokens:,} tokens carry loss"
+    )
+    err.print(
+        f"{settings.student}, {settings.method}, template {pupil.template.name}, loss on {settings.loss_on};"
+        f" {settings.precision}"
+    )
+    err.print(
+        f"{len(split.steps):,} steps of {settings.batch:,} rows on {on}: each reads up to"
+        f" {settings.batch_tokens:,} tokens at once, {split.readings} times a step"
+    )
+    if course.plan:
+        for name, size in course.plan.table():
+            err.print(f"  {name:<34}{size:>12}")
+        err.print(course.plan.verdict(course.capacity))
+
+
+def _dry(asked: Asked, data: TrainingData, course: Course) -> dict[str, Any]:
+    return {
+        "output": str(asked.folder),
+        "rows": len(data.rows),
+        "held_out": len(data.held_out),
+        "dropped": data.reasons,
+        "cut": data.cut,
+        "steps": len(course.split.steps),
+        "devices": course.split.devices,
+        "readings": course.split.readings,
+        "tokens": course.tokens,
+        "trainable_tokens": course.trainable,
+        "memory": course.plan.parts | {"total": course.plan.total} if course.plan else None,
+        "capacity": course.capacity,
+    }
+
+
+def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
+    total = len(job.course.split.steps)
+    if job.devices.leads:
+        _write_dropped(asked.folder, job.data)
+        job.course.settings.save(asked.folder / "train.yaml")
+    with Meter(total, 0, quiet=quiet, unit="steps") as meter, drained_on_signals("this step is finished") as stopping:
+
+        def told(point: Point) -> None:
+            if point.held_out_loss is not None:
+                say(f"step {point.step:>5,}  held-out loss {point.held_out_loss:.4f}", quiet=quiet)
+            else:
+                note = f"loss {point.loss:.4f} · lr {point.learning_rate:.2e}"
+                speed = f"{point.tokens_per_second or 0:,.0f} tokens/s"
+                meter.show(Reading(point.step, point.tokens or 0, {}, note=f"{note} · {speed}", idle=True))
+
+        return fit(job, Watch(told, stopping), fresh=asked.fresh)
+
+
+def _write_dropped(folder: Path, data: TrainingData) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rows(folder / "dropped.jsonl", (_failure(one).model_dump() for one in data.refused))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error}.", mend="Name another folder with --output.") from error
+
+
+def _failure(refused: Refused) -> Failure:
+    return Failure(id=refused.id, stage="train", reason=refused.reason, detail=refused.detail)
+
+
+def _written(asked: Asked, data: TrainingData, pupil: Pupil, course: Course, fitted: Fitted) -> Facts:
+    """Write merged adapters, the GGUF file, the card and the report."""
+    merged, gguf = write_outputs(asked.folder, pupil, course.settings)
+    path = Path(asked.file)
+    facts = Facts(
+        name=asked.folder.resolve().name,
+        base=pupil.found.name,
+        settings=course.settings,
+        adapters=course.settings.method != "full" and merged is None,
+        data=path.name,
+        data_sha256=_hash(path) if path.is_file() else "",
+        dataset=None if path.is_file() else asked.file,
+        rows=len(data.rows),
+        held_out=len(data.held_out),
+        cut=data.cut,
+        dropped=data.reasons,
+        template=pupil.template.name,
+        template_hash=digest(pupil.template.text)[:16],
+        figures=Figures.of(fitted.points),
+        read_tokens=course.tokens,
+        seconds=fitted.seconds,
+        peak_memory=fitted.peak_memory,
+        devices=_device_names(course, pupil),
+        versions={name: version(name) for name in _VERSIONS},
+        gguf=gguf.name if gguf else None,
+    )
+    write_report(asked.folder, fitted.points, facts)
+    (asked.folder / "README.md").write_text(model_card(facts), encoding="utf-8")
+    return facts
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _device_names(course: Course, pupil: Pupil) -> tuple[str, ...]:
+    if not pupil.gpu:
+        return ("CPU",) * course.split.devices
+    import torch
+
+    return (torch.cuda.get_device_name(0),) * course.split.devices
+
+
+def _summary(asked: Asked, data: TrainingData, fitted: Fitted) -> dict[str, Any]:
+    figures = Figures.of(fitted.points)
+    return {
+        "output": str(asked.folder),
+        "rows": len(data.rows),
+        "held_out": len(data.held_out),
+        "dropped": data.reasons,
+        "cut": data.cut,
+        **figures.model_dump(),
+        "resumed_from": fitted.resumed,
+        "stopped": fitted.stopped,
+        "seconds": round(fitted.seconds, 3),
+    }
+
+
+def _show(asked: Asked, facts: Facts, fitted: Fitted) -> None:
+    err.print(curves.drawn(fitted.points, min(err.width, 80)))
+    for name, value in facts.told_figures():
+        err.print(f"  {name:<44}{value}")
+    folder = asked.folder
+    err.print(f"student   {folder}{' (adapters)' if facts.settings.method != 'full' else ''}")
+    if facts.settings.method != "full" and facts.settings.merge:
+        err.print(f"merged    {folder / 'merged'}")
+    if facts.gguf:
+        err.print(f"gguf      {folder / facts.gguf}")
+    err.print(f"report    {folder / 'report.html'}")
