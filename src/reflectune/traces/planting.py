@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from random import Random
 
+from reflectune.language import prompt_language
 from reflectune.prompts import Prompts
 from reflectune.recipe import TraceSettings
 from reflectune.records import Failure
 from reflectune.traces.mistakes import Mistake, planted
 from reflectune.traces.numbers import number_of
 from reflectune.traces.questions import Question, distinct
-from reflectune.traces.trace import Draft, Piece, Trace, failed, finished, language_of
+from reflectune.traces.trace import Draft, Piece, Trace, failed, finished
 
-SYSTEM = "trace_system.txt"
+_SYSTEM = "trace_system.txt"
 
 
 def plant_traces(
@@ -34,14 +35,18 @@ def plant_traces(
             yield question
             continue
         drafted = _draft(question, settings)
-        system = prompts.text(language_of(question, settings.lang), SYSTEM) if settings.system else ""
-        yield drafted if isinstance(drafted, Failure) else finished(drafted, system)
+        yield drafted if isinstance(drafted, Failure) else finished(drafted, system_prompt(question, settings, prompts))
 
 
 def dice(question: Question, settings: TraceSettings) -> tuple[Random, bool]:
     """What is drawn for a question, and whether it is to stay clean."""
     rng = Random(f"{settings.seed}:{question.id}")  # noqa: S311 - no secret
     return rng, rng.random() < settings.clean
+
+
+def system_prompt(question: Question, settings: TraceSettings, prompts: Prompts) -> str:
+    """The system prompt of a question's trace; nothing where none is wanted."""
+    return prompts.text(settings.lang or prompt_language(question.text), _SYSTEM) if settings.system else ""
 
 
 def _draft(question: Question, settings: TraceSettings) -> Draft | Failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from reflectune.prompts import Language
 from reflectune.recipe.traces import MistakeKind
 from reflectune.records import Failure, Record, Role
 from reflectune.tags import Span, parse, reflect, write
@@ -135,13 +134,6 @@ def failed(question: Question, reason: str, detail: str, draft: Draft | None = N
     if draft is not None:
         raw = "\n".join(piece.text for piece in draft.pieces)
     return Failure(id=question.id, stage=STAGE, reason=reason, detail=f"{question.source}: {detail}.", raw=raw)
-
-
-def language_of(question: Question, lang: Language | None) -> Language:
-    """The language of a question's prompts."""
-    from reflectune.language import prompt_language
-
-    return lang or prompt_language(question.text)
 
 
 def _composed(draft: Draft) -> tuple[str, dict[str, list[Span]]]:
