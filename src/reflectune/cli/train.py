@@ -83,6 +83,8 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be read, and what memory it takes.")
     ] = False,
+    devices: Annotated[int | None, typer.Option(help="With --dry-run: plan for so many GPUs.", min=1)] = None,
+    device_memory: Annotated[float | None, typer.Option(help="With --dry-run: GiB of each, 80 by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run has been.")] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
@@ -100,7 +102,7 @@ def command(
 
     reflectune train data.json --student Qwen/Qwen3-4B --method lora --merge
 
-    reflectune train traces.jsonl --reflection --recipe reflection-70b --dry-run
+    reflectune train traces.jsonl --recipe reflection-70b --dry-run --devices 32 --device-memory 80
 
     reflectune train data.json --preview 3 | less -R
 
@@ -140,6 +142,7 @@ def command(
         output=output,
         limit=limit,
         map=map_,
+        elsewhere=(devices or 1, device_memory or 80.0) if devices or device_memory else None,
         fresh=fresh,
         quiet=quiet,
     )

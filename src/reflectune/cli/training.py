@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from reflectune.cli import preview as preview_of
 from reflectune.cli.dataset import is_run
+from reflectune.cli.planning import plan_elsewhere, show_plan
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.cli.signals import drained_on_signals
@@ -57,6 +59,7 @@ class Asked:
         output: The folder to write.
         limit: How many rows are taken.
         map: Which columns hold what.
+        elsewhere: How many GPUs of how many GiB to plan for, where that is asked.
         fresh: Whether to begin anew.
         quiet: Whether to show only errors.
     """
@@ -68,6 +71,7 @@ class Asked:
     output: Path | None = None
     limit: int | None = None
     map: str | None = None
+    elsewhere: tuple[int, float] | None = None
     fresh: bool = False
     quiet: bool = False
 
@@ -129,38 +133,45 @@ def recipe_values(name: str) -> dict[str, Any]:
 def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool) -> None:
     """Train, show what it came to, and end with the exit code that says so."""
     settings = asked.settings()
+    if asked.elsewhere:
+        if not dry_run:
+            raise SettingsError("--devices and --device-memory plan a run elsewhere.", mend="Add --dry-run.")
+        _plan_elsewhere(asked, settings, as_json=as_json)
+        return
     check_trackers(settings)
-    devices = Devices.found(gpu=False)
-    check_split(settings.batch, devices.count)
+    check_split(settings.batch, Devices.found(gpu=False).count)
     pupil = find_pupil(settings)
-    devices = Devices.found(gpu=pupil.gpu)
-    quiet = asked.quiet or not devices.leads
     masker = Masker(
         pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on, drops_overlong=settings.drops_overlong
     )
     if preview is not None:
         _preview(asked, masker, pupil, preview)
         return
+    devices = Devices.found(gpu=pupil.gpu)
+    quiet = asked.quiet or not devices.leads
     data = _read(asked, settings, masker, quiet=quiet)
-    course = course_of(data, pupil, settings, devices)
+    job = Job(data, pupil, course_of(data, pupil, settings, devices), devices, asked.folder)
     if not quiet:
-        _announce(asked, data, course, devices, pupil)
-    if dry_run:
-        if as_json:
-            typer.echo(orjson.dumps(_dry(asked, data, course)).decode())
+        _announce(asked, job)
+    if not dry_run:
+        _train(asked, job, as_json=as_json)
+    elif as_json:
+        typer.echo(orjson.dumps(_dry(job)).decode())
+
+
+def _train(asked: Asked, job: Job, *, as_json: bool) -> None:
+    quiet = asked.quiet or not job.devices.leads
+    fitted = _fit(asked, job, quiet=quiet)
+    if not job.devices.leads:
         return
-    fitted = _fit(asked, Job(data, pupil, course, devices, asked.folder), quiet=quiet)
-    if not devices.leads:
-        return
-    summary = _summary(asked, data, fitted)
     if fitted.stopped:
-        err.print(f"Stopped after step {summary['steps']}. The same command goes on.", style="yellow")
+        err.print("Stopped with a checkpoint. The same command goes on.", style="yellow")
     else:
-        facts = _written(asked, data, pupil, course, fitted)
+        facts = _written(asked, job, fitted)
         if not quiet:
             _show(asked, facts, fitted)
     if as_json:
-        typer.echo(orjson.dumps(summary).decode())
+        typer.echo(orjson.dumps(_summary(job, fitted)).decode())
     if fitted.stopped:
         raise typer.Exit(130)
 
@@ -210,7 +221,8 @@ def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool)
     return found
 
 
-def _announce(asked: Asked, data: TrainingData, course: Course, devices: Devices, pupil: Pupil) -> None:
+def _announce(asked: Asked, job: Job) -> None:
+    data, course, devices = job.data, job.course, job.devices
     settings, split = course.settings, course.split
     names = ("GPU", "GPUs") if devices.gpu else ("process", "processes")
     on = f"{devices.count} {names[devices.count > 1]}"
@@ -219,7 +231,7 @@ def _announce(asked: Asked, data: TrainingData, course: Course, devices: Devices
         f" {course.trainable:,} of {course.tokens:,} tokens carry loss"
     )
     err.print(
-        f"{settings.student}, {settings.method}, template {pupil.template.name}, loss on {settings.loss_on};"
+        f"{settings.student}, {settings.method}, template {job.pupil.template.name}, loss on {settings.loss_on};"
         f" {settings.precision}"
     )
     err.print(
@@ -227,14 +239,26 @@ def _announce(asked: Asked, data: TrainingData, course: Course, devices: Devices
         f" {settings.batch_tokens:,} tokens at once, {split.readings} times a step"
     )
     if course.plan:
-        for name, size in course.plan.table():
-            err.print(f"  {name:<34}{size:>12}")
-        err.print(course.plan.verdict(course.capacity))
+        show_plan(course.plan, course.capacity)
 
 
-def _dry(asked: Asked, data: TrainingData, course: Course) -> dict[str, Any]:
+def _plan_elsewhere(asked: Asked, settings: TrainSettings, *, as_json: bool) -> None:
+    devices, memory = asked.elsewhere or (1, 0.0)
+    found, plan = plan_elsewhere(settings, _rows(asked), devices, memory)
+    if not asked.quiet:
+        err.print(
+            f"{asked.file}: {found['rows']:,} rows; {found['steps']:,} steps of {settings.batch:,} rows on {devices:,}"
+            f" GPUs of {memory:g} GiB; {settings.student}, {settings.method}, {plan.shape.parameters:,} parameters"
+        )
+        show_plan(plan, found["capacity"])
+    if as_json:
+        typer.echo(orjson.dumps(found).decode())
+
+
+def _dry(job: Job) -> dict[str, Any]:
+    data, course = job.data, job.course
     return {
-        "output": str(asked.folder),
+        "output": str(job.folder),
         "rows": len(data.rows),
         "held_out": len(data.held_out),
         "dropped": data.reasons,
@@ -279,9 +303,12 @@ def _failure(refused: Refused) -> Failure:
     return Failure(id=refused.id, stage="train", reason=refused.reason, detail=refused.detail)
 
 
-def _written(asked: Asked, data: TrainingData, pupil: Pupil, course: Course, fitted: Fitted) -> Facts:
+def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
     """Write merged adapters, the GGUF file, the card and the report."""
-    merged, gguf = write_outputs(asked.folder, pupil, course.settings)
+    data, pupil, course = job.data, job.pupil, job.course
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft still calls
+        merged, gguf = write_outputs(asked.folder, pupil, course.settings)
     path = Path(asked.file)
     facts = Facts(
         name=asked.folder.resolve().name,
@@ -323,10 +350,11 @@ def _device_names(course: Course, pupil: Pupil) -> tuple[str, ...]:
     return (torch.cuda.get_device_name(0),) * course.split.devices
 
 
-def _summary(asked: Asked, data: TrainingData, fitted: Fitted) -> dict[str, Any]:
+def _summary(job: Job, fitted: Fitted) -> dict[str, Any]:
+    data = job.data
     figures = Figures.of(fitted.points)
     return {
-        "output": str(asked.folder),
+        "output": str(job.folder),
         "rows": len(data.rows),
         "held_out": len(data.held_out),
         "dropped": data.reasons,

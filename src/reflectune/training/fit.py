@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def fit(job: Job, watch: Watch, *, fresh: bool) -> Fitted:
     resumed = _prepared(job, fresh=fresh)
     held_out = _held_out(job)
     reading = Reading(split, Packs(job.data.rows, split, pupil.blank), held_out)
-    with _memory_watched():
+    with _memory_watched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft and TRL still call
         model = load_model(pupil, bfloat16=job.course.bfloat16)
         model.config.use_cache = False
         args = arguments(job.course, folder / CHECKPOINTS, gpu=pupil.gpu)
@@ -190,8 +192,8 @@ def _save(trainer: Any, pupil: Pupil, end_token: int, folder: Path) -> None:
     trainer.save_model(str(folder))  # the tokenizer and the generation settings too
     if trainer.args.should_save:
         model.generation_config.save_pretrained(folder)
-        for name in ("README.md", "training_args.bin"):  # ours is another card, and the settings are in train.yaml
-            (folder / name).unlink(missing_ok=True)
+        for name in ("README.md", "training_args.bin", f"{CHECKPOINTS}/README.md"):
+            (folder / name).unlink(missing_ok=True)  # ours is another card, and the settings are in train.yaml
 
 
 @contextmanager

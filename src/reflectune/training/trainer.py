@@ -7,7 +7,6 @@ tokens, not over readings.
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -46,7 +45,7 @@ def arguments(course: Course, folder: Path, *, gpu: bool) -> Any:
         gradient_accumulation_steps=split.readings,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if constant else settings.scheduler,
-        warmup_steps=math.ceil(settings.warmup * steps),
+        warmup_steps=round(settings.warmup * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=course.bfloat16,
