@@ -15,6 +15,7 @@ import pytest
 from reflectune.errors import SettingsError
 from reflectune.oracles.local import LocalOracle, LocalSettings
 from reflectune.records import Message, Request
+from reflectune.student.chat_text import chat_text
 from reflectune.student.weights import find_student
 from reflectune.training.gguf_file import write_gguf
 
@@ -295,6 +296,20 @@ def test_llama_cpp_shows_the_tags_of_a_trace(tmp_path: Path) -> None:
     for token, shown in ((480, "<thinking>" * 3), (1, "")):
         answer = server.ask("completion", prompt=[9], n_predict=3, temperature=0, logit_bias=[[token, 1000]])
         assert answer["content"] == shown
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["vicuna", "alpaca", "wizardlm"])
+def test_llama_cpp_renders_a_template_as_transformers_does(name: str, bytes_model: Path, tmp_path: Path) -> None:
+    folder = copied(bytes_model, tmp_path / "model")
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.chat_template = chat_text(name, tokenizer).text
+    tokenizer.save_pretrained(folder)
+    server = Server(write_gguf(folder, tmp_path / "model.gguf", "q8_0"))
+    said = ('Say "x", {{ y }}\n', "A.", "More?") if name == "vicuna" else ("东京 <b>",)
+    turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+    expected = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert server.ask("apply-template", messages=turns)["prompt"] == expected
 
 
 def test_added_tokens_and_spare_rows_have_their_kinds(tmp_path: Path) -> None:
