@@ -13,7 +13,7 @@ from reflectune.traces.numbers import NUMBER, calculate, number_of
 _MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 _SUM = r"(?:[\d.,$%()\s+*/x×÷·-]|\\cdot|\\times|\\div)+"
 _WRITTEN = re.compile(rf"(?P<sum>{_SUM})=\s*\$?\s*$")
-_EQUATION = re.compile(rf"(?P<sum>{_SUM})=\s*\$?(?P<result>{NUMBER})")
+_EQUATION = re.compile(rf"(?P<sum>{_SUM})=\s*\$?(?=(?P<result>{NUMBER}))")
 _RESULT = re.compile(rf"\s*\$?\s*(?P<result>{NUMBER})")
 _SIGN = re.compile(r"[-+*/x×÷·]|\\cdot|\\times|\\div")
 _GOES_ON = re.compile(r"[\w^{(\\%]|\s*(?:[-+*/×÷·]|\\cdot|\\times|\\div)|\s*x\s*\d")
@@ -104,7 +104,7 @@ def _equations(text: str) -> Iterator[Calculation]:
     """The sums of a text without marks that have their right result after them."""
     for found in _EQUATION.finditer(text):
         span = _trimmed(text, found.span("sum"))
-        if span is None or _GOES_ON.match(text, found.end()):
+        if span is None or _GOES_ON.match(text, found.end("result")):
             continue
         sum_ = text[slice(*span)]
         value = calculate(sum_) if _SIGN.search(sum_) else None
