@@ -39,7 +39,7 @@ class _Incoming:
     failure: Failure | None
 
 
-def ask(  # noqa: D417 - see above
+def ask(
     recipe: Recipe,
     settings: TraceSettings,
     run: Path,
@@ -50,6 +50,9 @@ def ask(  # noqa: D417 - see above
     """Ask for the trace of every row, until none is left, the money is spent or somebody presses Ctrl-C.
 
     Args:
+        recipe: Which model is asked, and its limits.
+        settings: How traces are made.
+        run: The folder that remembers every reply.
         rows: The questions.
         outcome: Where it is written down what became of them.
         meter: Where it is shown.

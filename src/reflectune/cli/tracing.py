@@ -16,7 +16,7 @@ from rich.text import Text
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.errors import RunError, SettingsError
 from reflectune.formats import check_target, write_rows
-from reflectune.gates import Candidate, GateName, find_marks
+from reflectune.gates import Candidate, GateName, Mark, find_marks
 from reflectune.oracles.engine import Usage
 from reflectune.recipe import Recipe, TraceSettings
 from reflectune.records import Failure, Version
@@ -27,6 +27,7 @@ Made = Trace | Failure
 LEFT_OUT = frozenset({"duplicate", "contaminated", "no-mistake"})
 """Rows that are left out on purpose: they count as no failures of the command."""
 _NOTE = "traces.yaml"
+_GATES: tuple[GateName, ...] = ("contamination",)
 _EVERY = 50
 
 
@@ -116,10 +117,14 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         _show_estimate(asked, len(rows), usable, as_json=as_json)
         return
-    outcome = _make(asked, rows)
+    outcome = Outcome(len(rows))
+    marks = _marks(outcome, asked.settings)  # evaluation sets that cannot be read are told of before a model is asked
+    _make(asked, rows, outcome)
     order = {row.id: place for place, row in enumerate(rows)}
     outcome.made = dict(sorted(outcome.made.items(), key=lambda item: order[item[0]]))
-    _decontaminate(outcome, asked.settings)
+    for mark in marks:
+        found = Failure(id=mark.id, stage=STAGE, reason="contaminated", detail=mark.detail, raw=mark.found)
+        outcome.made[mark.id] = found
     _save(asked, outcome)
     summary = outcome.summary(asked.run, time.monotonic() - started)
     if not asked.quiet:
@@ -152,30 +157,24 @@ def _check(asked: Asked, questions: Questions) -> None:
         raise SettingsError(f"The run {asked.run} holds no traces.", mend="Name another folder with --run.")
 
 
-def _make(asked: Asked, rows: list[Question | Failure]) -> Outcome:
-    outcome = Outcome(len(rows))
+def _make(asked: Asked, rows: list[Question | Failure], outcome: Outcome) -> None:
     with Meter(len(rows), 0, quiet=asked.quiet) as meter:
         if asked.settings.mistakes != "planted":
             from reflectune.cli.trace_asking import ask
 
             ask(asked.recipe, asked.settings, asked.run, rows, outcome, meter)
-            return outcome
+            return
         for made in plant_traces(rows, asked.settings):
             outcome.made[made.id] = made
             if len(outcome.made) % _EVERY == 0:
                 meter.show(Reading(len(outcome.made), 0, {}))
-    return outcome
 
 
-def _decontaminate(outcome: Outcome, settings: TraceSettings) -> None:
-    """Take out the traces that hold words of evaluation sets."""
+def _marks(outcome: Outcome, settings: TraceSettings) -> Iterator[Mark]:
+    """What evaluation sets have in common with the traces that will have been made."""
     if not settings.against:
-        return
-    gates: tuple[GateName, ...] = ("contamination",)
-    for mark in find_marks(_candidates(outcome), gates=gates, against=settings.against):
-        outcome.made[mark.id] = Failure(
-            id=mark.id, stage=STAGE, reason="contaminated", detail=mark.detail, raw=mark.found
-        )
+        return iter(())
+    return find_marks(_candidates(outcome), gates=_GATES, against=settings.against)
 
 
 def _candidates(outcome: Outcome) -> Iterator[Candidate]:
