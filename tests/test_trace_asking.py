@@ -115,6 +115,18 @@ async def test_other_samples_stand_where_one_fails() -> None:
     assert isinstance(trace, Trace)
 
 
+@pytest.mark.parametrize("said", ["She sold 5 of them", "5 or 6", "five"])
+async def test_an_answer_that_cannot_be_checked_is_not_called_wrong(said: str) -> None:
+    assert "cannot be checked" in is_failure(await own(WORKED, sample(said), retries=0), "no-answer")
+    oracle = ScriptedOracle([sample(said), sample("6")])
+    [trace] = await made([WORKED], oracle, mistakes="own", samples=1, clean=0)
+    assert isinstance(trace, Trace)
+    assert "cannot be checked" in oracle.requests[1].messages[-1].content
+    talk = ScriptedOracle(["I add.", said, said], dialogue=True)
+    [failure] = await made([WORKED], talk, mistakes="own", samples=1, clean=0, retries=1)
+    is_failure(failure, "no-answer")
+
+
 async def test_an_open_question_has_no_wrong_samples() -> None:
     oracle = ScriptedOracle([])
     [failure] = await made([OPEN], oracle, mistakes="own")

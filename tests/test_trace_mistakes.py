@@ -296,7 +296,7 @@ PIECES = (Piece("It is 4."), Piece("It is 5.", "mistake"), Piece("No, 4.", "corr
         (Draft(question(), PIECES, "35", "planted", "arithmetic"), "wrong-answer"),
         (Draft(question(), (*PIECES, Piece("<reflection>")), "36", "planted"), "malformed"),
         (Draft(question(), (*PIECES, Piece("<reflection>a</reflection>")), "36", "planted"), "malformed"),
-        (Draft(question(answer="</output>"), PIECES, "</output>", "planted"), "malformed"),
+        (Draft(Question("row", "open", "a?"), PIECES, "</output>", "oracle"), "malformed"),
     ],
 )
 def test_a_draft_that_teaches_something_wrong_is_rejected(draft: Draft, reason: str) -> None:

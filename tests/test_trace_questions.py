@@ -14,7 +14,7 @@ import pytest
 from reflectune.errors import InputError, MissingExtraError
 from reflectune.records import Failure, Message
 from reflectune.traces import Question, Questions
-from reflectune.traces.answers import boxed, is_right
+from reflectune.traces.answers import boxed, is_answer, is_right
 from reflectune.traces.questions import distinct
 
 WORKED = {"question": "How many are 2 and 3?", "answer": "They are 2+3 = <<2+3=5>>5.\n#### 5"}
@@ -205,6 +205,9 @@ def test_the_same_question_and_answer_counts_once(tmp_path: Path) -> None:
         ("gsm8k", "1,200", "$1200.00", True),
         ("gsm8k", "72", "72.", True),
         ("gsm8k", "72", "\\boxed{72}", True),
+        ("gsm8k", "72", "72 clips", True),
+        ("gsm8k", "72", "$72 dollars.", True),
+        ("gsm8k", "72", "73 clips", False),
         ("gsm8k", "72", "73", False),
         ("gsm8k", "72", "about 72", False),
         ("gsm8k", "72", "", False),
@@ -212,7 +215,9 @@ def test_the_same_question_and_answer_counts_once(tmp_path: Path) -> None:
         ("choice", "C", " (C). the sky", True),
         ("choice", "C", "c", False),
         ("choice", "C", "B", False),
-        ("choice", "A", "A sky is C", True),
+        ("choice", "A", "A sky is C", False),
+        ("choice", "C", "C) A sky", True),
+        ("choice", "C", "C.", True),
         ("choice", "C", "Cats", False),
         ("open", "yes", " yes.", True),
         ("open", "x+1", "1+x", False),
@@ -222,6 +227,26 @@ def test_the_same_question_and_answer_counts_once(tmp_path: Path) -> None:
 )
 def test_answers_are_checked_by_rule(form: Any, answer: str, said: str, right: bool) -> None:
     assert is_right(form, answer, said) is right
+
+
+@pytest.mark.parametrize(
+    ("form", "said", "is_one"),
+    [
+        ("gsm8k", "72 clips", True),
+        ("gsm8k", "She sold 72 clips", False),
+        ("gsm8k", "72 or 73", False),
+        ("choice", "B", True),
+        ("choice", "I choose B", False),
+        ("math", "\\frac{\\sqrt{3}}{2}", True),
+        ("math", "\\text{if and only if it is}", True),
+        ("math", "The answer is seventy", False),
+        ("math", " ", False),
+        ("math", "1" * 500, False),
+        ("open", "The whole answer is here.", True),
+    ],
+)
+def test_what_is_no_answer_is_not_a_wrong_one(form: Any, said: str, is_one: bool) -> None:
+    assert is_answer(form, said) is is_one
 
 
 FORMULAS = [

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reflectune.cli.asking import calm_collector
 from reflectune.cli.job import address_of, settled
@@ -19,7 +17,7 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of, open_oracle
 from reflectune.oracles.pacing import Pace
 from reflectune.recipe import Recipe, TraceSettings
-from reflectune.records import Example, Failure
+from reflectune.records import Failure
 from reflectune.runs import RunDir
 from reflectune.traces import Question, ask_traces
 
@@ -27,16 +25,6 @@ if TYPE_CHECKING:
     from reflectune.cli.tracing import Outcome
 
 _KNOWLEDGE = "knowledge of "
-
-
-@dataclass(frozen=True, slots=True)
-class _Incoming:
-    """A question as a run takes it in."""
-
-    number: int
-    raw: dict[str, Any]
-    example: Example | None
-    failure: Failure | None
 
 
 def ask(
@@ -63,9 +51,9 @@ def ask(
         SettingsError: There is a budget, and the price is unknown.
     """
     recipe = settled(recipe)
+    run.mkdir(parents=True, exist_ok=True)  # a folder that the run makes itself goes again if it holds no rows
     with RunDir(run) as folder:
         oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: folder.remembered(_KNOWLEDGE + name))
-        folder.ingest(_incoming(rows))
         settings.save(run / "traces.yaml")
         budget = budget_of(folder, recipe, oracle.name)
         spent = budget.spent if budget else 0.0
@@ -107,15 +95,6 @@ def _money(budget: Budget | None) -> str:
     if budget is None:
         return "cost unknown"
     return dollars(budget.spent) if budget.spent else ""
-
-
-def _incoming(rows: list[Question | Failure]) -> Iterator[_Incoming]:
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, Failure):
-            yield _Incoming(number, {"id": row.id}, None, row)
-        else:
-            raw = {"id": row.id, "question": row.text, "answer": row.answer}
-            yield _Incoming(number, raw, Example(row.id, row.text, row.answer or ""), None)
 
 
 def _stop_on_signals(engine: Engine) -> None:

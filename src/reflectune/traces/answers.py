@@ -10,13 +10,33 @@ from typing import Any
 
 from reflectune.optional import load_optional
 from reflectune.recipe.traces import TraceForm
-from reflectune.traces.numbers import number_of
+from reflectune.traces.numbers import NUMBER, number_of
 
 _SECONDS = 5
 _LONGEST = 400
-_LETTER = re.compile(r"\(?([A-J])\)?[.:)]?(?:\s.*)?", re.DOTALL)
+_LETTER = re.compile(r"\(?([A-J])(?:\)?[.:]?|[.:)]+\s.*)", re.DOTALL)
+_WITH_UNIT = re.compile(rf"([-−]?\s*\$?\s*(?:{NUMBER})\s*%?)\s*[A-Za-z ]*\.?")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_SENTENCE_WORDS = 3
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}")
 _LOGGERS = ("math_verify.parser", "math_verify.grader")
+
+
+def is_answer(form: TraceForm, given: str) -> bool:
+    """Whether a text is an answer of this form at all, right or wrong.
+
+    What is none may still hold the right answer, so that it must not be called wrong.
+
+    Args:
+        form: What kind of answer it should be.
+        given: The text.
+    """
+    if form == "choice":
+        return _LETTER.fullmatch(given.strip()) is not None
+    if form == "gsm8k":
+        return number_of(_bare(given)) is not None
+    words = _WORD.findall(_TEXT.sub(r"", given)) if form == "math" else []
+    return bool(given.strip()) and len(given) <= _LONGEST and len(words) < _SENTENCE_WORDS
 
 
 def is_right(form: TraceForm, answer: str, given: str) -> bool:
@@ -30,6 +50,8 @@ def is_right(form: TraceForm, answer: str, given: str) -> bool:
     Raises:
         MissingExtraError: It takes math-verify to tell, which is not installed.
     """
+    if not is_answer(form, given):
+        return False
     if form == "choice":
         found = _LETTER.fullmatch(given.strip())
         return found is not None and found[1] == answer
@@ -54,6 +76,8 @@ def boxed(text: str) -> str | None:
 
 def _bare(text: str) -> str:
     inner = boxed(text) or text
+    if (number := _WITH_UNIT.fullmatch(inner.strip())) is not None:
+        return number[1].strip()
     return inner.strip().strip("$").replace("\\$", "").replace("\\%", "%").replace("\\!", "").strip()
 
 
@@ -68,8 +92,6 @@ def _plain(text: str) -> str:
 def _same_formula(answer: str, given: str) -> bool:
     """Whether two formulas say the same, by math-verify, which gives up after some seconds where it can be stopped."""
     verify: Any = load_optional("math_verify", "checking answers in LaTeX", extra="traces")
-    if len(given) > _LONGEST:
-        return False
     seconds = _SECONDS if _can_be_stopped() else None
     for name in _LOGGERS:  # it warns where it cannot be stopped, and of each answer that is no formula
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -97,7 +97,8 @@ class Drafting:
         if isinstance(critique, Failure):
             return critique
         if critique.sound and not clean:
-            return failed(question, "no-mistake", "its draft is sound, and it is not among those that stay clean")
+            detail = "its draft is sound, and it is not among those that stay clean"
+            return failed(question, "no-mistake", detail, raw=first.reasoning)
         if critique.sound:
             pieces = (Piece(first.reasoning),)
             return await self._checked(Draft(question, pieces, first.answer, "clean", checked=_checks(question)))

@@ -13,13 +13,15 @@ from pydantic import Field
 from reflectune.ask import ask_text, refuse_unfinished
 from reflectune.oracles.engine import Rejected, Stopped, Unacceptable
 from reflectune.records import Failure, Message, Record, Reply
-from reflectune.traces.answers import is_right
+from reflectune.traces.answers import is_answer, is_right
 from reflectune.traces.asker import Asker, refused
 from reflectune.traces.questions import Question
 from reflectune.traces.trace import Draft, Piece, failed
 from reflectune.traces.wording import corrected
 
 T = TypeVar("T")
+
+_NO_ANSWER = "The answer is more than the answer alone, so that it cannot be checked."
 
 
 class Sample(Record):
@@ -66,13 +68,17 @@ class Sampled:
         if right and (clean or not wrong):
             if not clean:
                 detail = f"all of {len(samples)} samples are right, and it is not among those that stay clean"
-                return failed(question, "no-mistake", detail)
+                return failed(question, "no-mistake", detail, raw=right[0].reasoning)
             return Draft(question, (Piece(right[0].reasoning),), question.answer, "clean")
         return _corrected(question, wrong[0], _solution(question, right), rng)
 
     async def _sample(self, question: Question, number: int) -> Sample | Failure:
+        def check(sample: Sample) -> None:
+            if not is_answer(question.form, sample.answer):
+                raise Unacceptable("no-answer", _NO_ANSWER)
+
         if not self.asker.engine.oracle.dialogue:
-            return await self.asker.value(question, "trace_sample.txt", Sample, sample=number)
+            return await self.asker.value(question, "trace_sample.txt", Sample, check, sample=number)
         return await self._talk(question, number)
 
     async def _talk(self, question: Question, number: int) -> Sample | Failure:
@@ -86,7 +92,13 @@ class Sampled:
             return refused(question, reasoning)
         told = prompts.render(language, "trace_talk_answer.txt", answer=form)
         turns += [Message("assistant", reasoning.value), Message("user", told)]
-        answer, _ = await ask_text(manner, turns, _whole)
+
+        def check(text: str, reply: Reply) -> None:
+            _whole(text, reply)
+            if not is_answer(question.form, text):
+                raise Unacceptable("no-answer", _NO_ANSWER)
+
+        answer, _ = await ask_text(manner, turns, check)
         if isinstance(answer, Rejected):
             return refused(question, answer)
         return Sample(reasoning=reasoning.value, answer=answer.value)
