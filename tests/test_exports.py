@@ -217,3 +217,11 @@ def test_flags_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     no_folder = type_in(str(tmp_path / "data.jsonl"), "--for", "trl")
     assert "writes a folder" in str(no_folder.exception)
     assert type_in(str(tmp_path), "--recipe", "smoke").exit_code == 2
+
+
+def test_a_shipped_configuration_of_deepspeed_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(json.dumps(PLAIN[0]) + "\n")
+    words = (str(tmp_path / "data.jsonl"), "--for", "axolotl", "--output", str(tmp_path / "out"))
+    assert type_in(*words, "--set", "deepspeed=zero3-13b").exit_code == 0
+    assert json.loads((tmp_path / "out" / "deepspeed.json").read_text())["zero_optimization"]["stage"] == 3
+    assert yaml.safe_load((tmp_path / "out" / "config.yml").read_text())["deepspeed"] == "deepspeed.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from reflectune.errors import SettingsError
 from reflectune.recipe import TrainSettings
-from reflectune.training.devices import DEVICE_CONFIGS
-from reflectune.training.plan import GIB, Setup, amount, fits, plan, plan_for
+from reflectune.training.devices import DEVICE_CONFIGS, SIZES, device_config
+from reflectune.training.plan import GIB, Setup, amount, fits, offload_of, plan, plan_for
 from reflectune.training.shape import SHAPES, Shape
 
 CARD = 80 * GIB
@@ -39,7 +40,7 @@ setups = st.builds(
     tokens=st.integers(1, 65_536),
     checkpointing=st.booleans(),
     precision=st.sampled_from(["bfloat16", "float32"]),
-    offload=st.booleans(),
+    offload=st.sampled_from(["none", "optimiser", "all"]),
     rank=st.integers(1, 256),
 )
 shapes = st.sampled_from(list(SHAPES.values()))
@@ -152,7 +153,7 @@ def test_more_devices_never_take_more(shape: Shape, setup: Setup) -> None:
 def test_computing_again_and_offloading_never_take_more(shape: Shape, setup: Setup) -> None:
     made = plan(shape, setup).total
     assert plan(shape, replace(setup, checkpointing=True)).total <= made + shape.layers * shape.hidden * 4
-    assert plan(shape, replace(setup, offload=True)).total <= made
+    assert plan(shape, replace(setup, offload="all")).total <= made
 
 
 @unhurried
@@ -180,15 +181,34 @@ def test_settings_become_a_plan() -> None:
 
 MACHINES = {"7b": 8, "13b": 8, "70b": 32, "405b": 256}
 OFFLOADED = {"zero3-70b": 8, "zero3-405b": 64}
+PAGE = (Path(__file__).parents[1] / "docs" / "devices.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", DEVICE_CONFIGS)
 def test_every_configuration_of_devices_fits_cards_of_80_gb(name: str) -> None:
     kind, _, size = name.partition("-")
-    devices = OFFLOADED.get(name, MACHINES[size])
-    setup = Setup(sharding="fsdp" if kind == "fsdp2" else "zero3", devices=devices, offload=name in OFFLOADED)
+    setup = Setup(
+        sharding="fsdp" if kind == "fsdp2" else "zero3",
+        devices=OFFLOADED.get(name, MACHINES[size]),
+        offload="none" if kind == "fsdp2" else offload_of(device_config(name)),
+    )
     made = plan(SHAPES[f"llama-{size}"], setup)
+    assert (made.host > 0) == (name in OFFLOADED)
     assert fits(made, 80 * 10**9), made.verdict(80 * 10**9)
+    (row,) = [line for line in PAGE.splitlines() if line.startswith("|") and f"`{name}`" in line]
+    assert f"| {setup.devices}, " in row
+    assert f"| {amount(made.total)} |" in row
+    assert not made.host or f"| {amount(made.host)} |" in row
+
+
+def test_what_deepspeed_keeps_in_the_hosts_memory(tmp_path: Path) -> None:
+    assert [offload_of(device_config(f"zero3-{size}")) for size in SIZES] == ["none", "none", "optimiser", "all"]
+    for text in ("no", "[]", "{}", '{"zero_optimization": {"offload_optimizer": {"device": "none"}}}'):
+        (tmp_path / "ds.json").write_text(text)
+        assert offload_of(tmp_path / "ds.json") == "none"
+    assert offload_of(tmp_path / "nowhere.json") == "none"
+    asked = TrainSettings(deepspeed=device_config("zero3-70b"))
+    assert plan_for(asked, SHAPES["llama-70b"], 8, CARD).setup.offload == "optimiser"
 
 
 def test_what_is_no_such_model_is_refused() -> None:
@@ -202,6 +222,6 @@ def test_what_is_no_such_model_is_refused() -> None:
 
 
 def test_nothing_helps_where_only_the_runtime_fits() -> None:
-    least = plan(SHAPES["smollm2-135m"], Setup("qlora", "fsdp", 256, tokens=1, offload=True))
+    least = plan(SHAPES["smollm2-135m"], Setup("qlora", "fsdp", 256, tokens=1, offload="all"))
     assert "nothing helps" in least.verdict(10)
     assert amount(2**20) == "1.0 MiB"

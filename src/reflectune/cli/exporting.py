@@ -13,6 +13,7 @@ from reflectune.errors import SettingsError
 from reflectune.exports import Exported, Order, export_for
 from reflectune.exports.kit import counted
 from reflectune.formats import open_source
+from reflectune.training.devices import DEVICE_CONFIGS, device_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ def carry_out(wanted: Wanted) -> None:
     asked = Asked(data=wanted.data, recipe=wanted.recipe, given=wanted.given, assignments=wanted.assignments)
     source = open_source(asked.file)
     err.print(source.describe())
-    _told(export_for(source, Order(wanted.tool, asked.settings(), wanted.output, wanted.devices)))
+    settings = asked.settings()
+    if settings.deepspeed is not None and settings.deepspeed.name in DEVICE_CONFIGS and not settings.deepspeed.exists():
+        settings = settings.model_copy(update={"deepspeed": device_config(settings.deepspeed.name)})
+    _told(export_for(source, Order(wanted.tool, settings, wanted.output, wanted.devices)))
 
 
 def _told(exported: Exported) -> None:

@@ -7,8 +7,10 @@ which keeps no square of the length.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from reflectune.recipe import TrainSettings
@@ -16,6 +18,7 @@ from reflectune.recipe.train import Method
 from reflectune.training.shape import Shape
 
 Sharding = Literal["none", "fsdp", "zero3"]
+Offload = Literal["none", "optimiser", "all"]
 
 GIB = 2**30
 CHUNK = 1_024
@@ -48,7 +51,7 @@ class Setup:
         tokens: Tokens that a device reads at once.
         checkpointing: Whether activations are computed again.
         precision: bfloat16 products over float32 master weights, or float32 throughout.
-        offload: Whether what is split lies in the host's memory.
+        offload: What of the split parts lies in the host's memory: nothing, gradients and optimiser states, or all.
         rank: Rank of the adapters.
         targets: The linear layers that get one; by default all.
     """
@@ -59,7 +62,7 @@ class Setup:
     tokens: int = 4_096
     checkpointing: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    offload: bool = False
+    offload: Offload = "none"
     rank: int = 16
     targets: tuple[str, ...] = ()
 
@@ -155,8 +158,8 @@ def plan(shape: Shape, setup: Setup) -> MemoryPlan:
         learnt, states = shape.adapter_parameters(setup.rank, setup.targets), _BYTES["float32"]
     share = setup.devices if setup.sharding != "none" else 1
     split = [-(-size // share) for size in (frozen + learnt * states[0], learnt * states[1], learnt * states[2])]
-    away = setup.offload and setup.sharding != "none"
-    parameters, gradients, optimiser = [0, 0, 0] if away else split
+    away = {"none": 0, "optimiser": 2, "all": 3}[setup.offload] if setup.sharding != "none" else 0
+    parameters, gradients, optimiser = split[: 3 - away] + [0] * away
     return MemoryPlan(
         shape=shape,
         setup=setup,
@@ -167,7 +170,7 @@ def plan(shape: Shape, setup: Setup) -> MemoryPlan:
         buffers=_buffers(shape, setup),
         logits=min(setup.tokens, CHUNK) * shape.vocabulary * (width + 2 * _FLOAT),
         overhead=OVERHEAD,
-        host=sum(split) if away else 0,
+        host=sum(split[3 - away :]),
     )
 
 
@@ -197,7 +200,7 @@ def plan_for(
     )
     shardings: list[Sharding] = ["none", "fsdp"] if devices > 1 else ["none"]
     if settings.deepspeed is not None:
-        shardings = ["zero3"]
+        shardings, asked = ["zero3"], replace(asked, offload=offload_of(settings.deepspeed))
     again = [False, True] if settings.gradient_checkpointing is None else [settings.gradient_checkpointing]
     plans = [
         plan(shape, replace(asked, sharding=sharding, checkpointing=checkpointing))
@@ -205,6 +208,16 @@ def plan_for(
         for checkpointing in again
     ]
     return next((one for one in plans if fits(one, capacity)), plans[-1])
+
+
+def offload_of(path: Path) -> Offload:
+    """What a DeepSpeed configuration keeps in the host's memory; nothing where there is no such file to read."""
+    try:
+        zero = json.loads(path.read_text(encoding="utf-8"))["zero_optimization"]
+        away = [zero.get(f"offload_{part}", {}).get("device", "none") != "none" for part in ("optimizer", "param")]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return "none"
+    return "all" if all(away) else "optimiser" if away[0] else "none"
 
 
 def amount(size: int) -> str:
@@ -271,8 +284,8 @@ def _changes(setup: Setup) -> Iterable[tuple[str, Setup]]:
             split: Sharding = "fsdp" if setup.sharding == "none" else setup.sharding
             yield f"Splitting it over {devices} devices (FSDP)", replace(setup, sharding=split, devices=devices)
             break
-    if setup.sharding != "none" and not setup.offload:
-        yield "Keeping the split parts in the host's memory (offload)", replace(setup, offload=True)
+    if setup.sharding != "none" and setup.offload != "all":
+        yield "Keeping the split parts in the host's memory (offload)", replace(setup, offload="all")
     if setup.method == "full":
         yield "Learning adapters only (method: lora)", replace(setup, method="lora")
     if setup.method != "qlora":
