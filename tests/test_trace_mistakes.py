@@ -77,6 +77,32 @@ def test_a_dropped_quantity_is_one_of_the_question() -> None:
     assert all(re.search(r"\b[46]\b", mistake.reflection) for mistake in found)
 
 
+def test_a_result_is_no_quantity_of_the_question_even_where_the_numbers_are_equal() -> None:
+    of = question("He has 9-3 = <<9-3=6>>6 left.\nSo it is 5*6 = <<5*6=30>>30 in all.", "30", "9, 3 and 6. What is it?")
+    said = [*mistakes("dropped-condition", of), *mistakes("misread-question", of, 200)]
+    assert said
+    assert all("5*6" in mistake.step for mistake in said if mistake.before == 1 and "answer" not in mistake.step)
+    assert not [mistake for mistake in said if "5*" in mistake.reflection and "answer" not in mistake.step]
+
+
+def test_a_part_of_a_fraction_is_no_quantity_of_the_question() -> None:
+    of = question("He has 8*2 = <<8*2=16>>16 of them.", "16", "He has 1/2 of 8?")
+    assert {mistake.step for mistake in mistakes("dropped-condition", of)} == {"He has 2 of them."}
+    assert {mistake.step for mistake in mistakes("misread-question", of)} == {
+        f"He has {number}*2 = {2 * number} of them." for number in (6, 7, 9, 10)
+    }
+
+
+def test_a_mistake_that_is_none_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def right_after_all(of: Question, *_: Any) -> Mistake:
+        return Mistake("arithmetic", 0, "It loses 24.", "No, 24.", 1, Fraction(24), Fraction(24))
+
+    monkeypatch.setattr("reflectune.traces.planting.planted", right_after_all)
+    [failure] = plant_traces(rows(tmp_path, ROW).rows(), TraceSettings(clean=0))
+    assert isinstance(failure, Failure)
+    assert failure.reason == "right-step"
+
+
 def test_a_dropped_quantity_of_several() -> None:
     of = question("She has 100 - 50 - 30 = $<<100-50-30=20>>20 of it.", "20", "100, then 50 and 30 less?")
     assert {mistake.step for mistake in mistakes("dropped-condition", of)} == {

@@ -140,6 +140,7 @@ def test_marks_are_taken_out_and_their_sums_found_in_the_text() -> None:
         ("3x = 45", []),
         ("x + 2 + 3 = 5", []),
         ("y^2+3=5", []),
+        ("m2+3=5", []),
         ("there are 5 = 5", []),
         ("half of 1/2 + 1/2 = 1/2 + 1/2", []),
         ("2 + 3 = 5x", []),

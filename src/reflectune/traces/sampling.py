@@ -121,18 +121,12 @@ def _solution(question: Question, right: list[Sample]) -> str:
 
 
 def _corrected(question: Question, wrong: Sample, solution: str, rng: Random) -> Draft | Failure:
-    answer = question.answer or ""
     if not solution:
         detail = "it has no worked solution, and no sample is right that could correct the wrong ones"
         return failed(question, "no-solution", detail, raw=wrong.reasoning)
     reflection = corrected("own", rng, wrong=wrong.answer.strip(), step=solution)
-    return Draft(
-        question,
-        (Piece(wrong.reasoning, "mistake"), Piece(reflection, "correction")),
-        answer,
-        "own",
-        flagged_right=is_right(question.form, answer, wrong.answer),
-    )
+    pieces = (Piece(wrong.reasoning, "mistake"), Piece(reflection, "correction"))
+    return Draft(question, pieces, question.answer or "", "own")
 
 
 def _whole(text: str, reply: Reply) -> None:
