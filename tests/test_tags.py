@@ -93,6 +93,13 @@ def test_a_whole_answer() -> None:
         ("<thinking>a</thinking><output>b<output>c</output>", "a", (), "b<output>c", {"misplaced"}),
         ("<thinking>a<thinking>b</thinking><output>c</output>", "a<thinking>b", (), "c", {"misplaced"}),
         ("<thinking>a</thinking><output>b<step>c</output>", "a", (), "b<step>c", set()),
+        (
+            "<thinking>a</thinking><output>b<reflection>r</reflection></thinking>c</output>",
+            "a",
+            (),
+            "b<reflection>r</reflection></thinking>c",
+            {"misplaced"},
+        ),
         ("< thinking>a</ thinking>", None, (), None, {"no-thinking", "no-output"}),
     ],
 )
