@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -38,7 +37,7 @@ from reflectune.training.dataset import TrainingData, held_out_of, hold_out, rea
 from reflectune.training.facts import Facts, Figures
 from reflectune.training.fit import Fitted, Job, fit
 from reflectune.training.masks import Masked, Masker
-from reflectune.training.outputs import write_outputs
+from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.report import write_report
 from reflectune.training.rows import Refused
 from reflectune.training.student import Pupil, find_pupil
@@ -141,6 +140,7 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     check_trackers(settings)
     check_split(settings.batch, Devices.found(gpu=False).count)
     pupil = find_pupil(settings)
+    check_outputs(pupil)
     masker = Masker(
         pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on, drops_overlong=settings.drops_overlong
     )
@@ -306,9 +306,7 @@ def _failure(refused: Refused) -> Failure:
 def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
     """Write merged adapters, the GGUF file, the card and the report."""
     data, pupil, course = job.data, job.pupil, job.course
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft still calls
-        merged, gguf = write_outputs(asked.folder, pupil, course.settings)
+    merged, gguf = write_outputs(asked.folder, pupil, course.settings)
     path = Path(asked.file)
     facts = Facts(
         name=asked.folder.resolve().name,

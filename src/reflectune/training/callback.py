@@ -61,10 +61,10 @@ class Between:
         """Note when a step begins."""
         self._step_began = time.monotonic()
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, _state: Any, control: Any, **_: Any) -> None:
         """Note how long it took, and stop with a checkpoint where somebody asked to."""
         self._took = time.monotonic() - self._step_began
-        if self._watch.stopping():
+        if _anywhere(self._watch.stopping(), args):
             control.should_training_stop = control.should_save = True
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -105,6 +105,16 @@ def callback(reading: Reading, watch: Watch) -> Any:
     """A callback of transformers."""
     _, transformers = torch_and_transformers()
     return type("Callback", (Between, transformers.TrainerCallback), {})(reading, watch)
+
+
+def _anywhere(asked: bool, args: Any) -> bool:
+    """Whether any of the processes was asked to stop: all of them stop after the same step."""
+    if args.world_size == 1:
+        return asked
+    torch, _ = torch_and_transformers()
+    votes = torch.tensor(int(asked), device=args.device)
+    torch.distributed.all_reduce(votes)
+    return bool(votes.item())
 
 
 def _check(step: int, logs: dict[str, float]) -> None:

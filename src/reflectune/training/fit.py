@@ -101,6 +101,7 @@ def fit(job: Job, watch: Watch, *, fresh: bool) -> Fitted:
     reading = Reading(split, Packs(job.data.rows, split, pupil.blank), held_out)
     with _memory_watched(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft and TRL still call
+        warnings.filterwarnings("ignore", message=".*save_embedding_layers")  # new tags have embeddings: it is right
         model = load_model(pupil, bfloat16=job.course.bfloat16)
         model.config.use_cache = False
         args = arguments(job.course, folder / CHECKPOINTS, gpu=pupil.gpu)
@@ -187,11 +188,17 @@ def _save(trainer: Any, pupil: Pupil, end_token: int, folder: Path) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.config.use_cache = True
     stop_at(model, pupil.tokenizer, end_token)
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    split = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if split:
+        trainer.saved_as = own_dtype(pupil)
+    else:
         model.to(own_dtype(pupil))
     trainer.save_model(str(folder))  # the tokenizer and the generation settings too
     if trainer.args.should_save:
         model.generation_config.save_pretrained(folder)
+        if split and (config := folder / "config.json").is_file():
+            dtype = str(own_dtype(pupil)).removeprefix("torch.")
+            config.write_bytes(orjson.dumps(orjson.loads(config.read_bytes()) | {"dtype": dtype}))
         for name in ("README.md", "training_args.bin", f"{CHECKPOINTS}/README.md"):
             (folder / name).unlink(missing_ok=True)  # ours is another card, and the settings are in train.yaml
 

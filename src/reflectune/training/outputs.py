@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,23 @@ from reflectune.optional import load_optional
 from reflectune.recipe import TrainSettings
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.training.gguf_file import write_gguf
+from reflectune.training.gguf_shape import read_shape
+from reflectune.training.gguf_vocabulary import read_vocabulary
 from reflectune.training.student import Pupil, embed_tags
 
 MERGED = "merged"
 GGUF = "student.gguf"
+
+
+def check_outputs(pupil: Pupil) -> None:
+    """Refuse, before anything is trained, what could not be written of it.
+
+    Raises:
+        SettingsError: A GGUF file is asked for, and the student is no Llama or its tokenizer is of another kind.
+    """
+    folder = Path(pupil.found.folder)
+    if pupil.settings.gguf and folder.is_dir():
+        read_vocabulary(folder, read_shape(folder).vocab_size)
 
 
 def write_outputs(folder: Path, pupil: Pupil, settings: TrainSettings) -> tuple[Path | None, Path | None]:
@@ -47,7 +61,9 @@ def merge(adapters: Path, pupil: Pupil, target: Path) -> None:
     base = transformers.AutoModelForCausalLM.from_pretrained(pupil.found.folder, dtype=torch.float32)
     if pupil.new_tokens:
         embed_tags(base, pupil)
-    model: Any = peft.PeftModel.from_pretrained(base, str(adapters)).merge_and_unload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft still calls
+        model: Any = peft.PeftModel.from_pretrained(base, str(adapters)).merge_and_unload()
     model.to(own_dtype(pupil))
     tokenizer = transformers.AutoTokenizer.from_pretrained(adapters)
     model.generation_config = transformers.GenerationConfig.from_pretrained(adapters)

@@ -103,6 +103,18 @@ def _trainer_class() -> Any:
         """TRL's trainer, with a loss over whole steps."""
 
         held_out: Packs | None = None
+        saved_as: Any = None
+
+        def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+            """Write weights that were split over devices in the numbers of `saved_as`, where it is set."""
+            if self.saved_as is not None and state_dict is not None:
+                tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+                state_dict = {
+                    name: weight.to(self.saved_as) if weight.is_floating_point() else weight
+                    for name, weight in state_dict.items()
+                    if name not in tied
+                }
+            super()._save(output_dir, state_dict)
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -1,0 +1,469 @@
+"""Training: small random Llamas for the rules, the embedded model for the whole way."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reflectune.cli.training import Asked, recipe_values
+from reflectune.errors import InputError, RunError, SettingsError
+from reflectune.formats import open_source
+from reflectune.recipe import TrainSettings
+from reflectune.training import curves
+from reflectune.training.batches import held_out_packs
+from reflectune.training.callback import Watch
+from reflectune.training.checkpoints import last_whole, remove_broken
+from reflectune.training.course import Devices, course_of
+from reflectune.training.curves import Point
+from reflectune.training.dataset import TrainingData, hold_out, read_data
+from reflectune.training.fit import CHECKPOINTS, CURVES, Fitted, Job, fit
+from reflectune.training.masks import Masker
+from reflectune.training.outputs import check_outputs, write_outputs
+from reflectune.training.packs import Packs
+from reflectune.training.student import TAGS, find_pupil, load_model
+from test_masks import CHATML, with_tokens
+
+pytestmark = pytest.mark.model
+HERE = Path(__file__).parent
+RECIPES = ["reflection-70b", "reflection-tuning-13b", "reflection-tuning-7b", "selective-7b", "smoke"]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Llama of 40,000 parameters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = with_tokens("<|im_start|>", "<|im_end|>", chat=CHATML)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    rows = (
+        {"id": f"r{n}", "instruction": f"What is {n}?", "output": f"It is {n}, and no more than that. " * (1 + n % 5)}
+        for n in range(40)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def settings(student: str) -> Callable[..., TrainSettings]:
+    def made(**changes: Any) -> TrainSettings:
+        values = {
+            "student": student,
+            "batch": 8,
+            "epochs": 1,
+            "learning_rate": 0.01,
+            "precision": "float32",
+            "max_length": 256,
+            "held_out": "4",
+        }
+        return TrainSettings(**values | changes)
+
+    return made
+
+
+def job_of(data: Path, settings: TrainSettings, folder: Path) -> Job:
+    pupil = find_pupil(settings)
+    masker = Masker(pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on)
+    rows = read_data(open_source(data).rows(), masker)
+    found = hold_out(rows, settings.held_out, settings.seed, str(data))
+    devices = Devices.found(gpu=pupil.gpu)
+    return Job(found, pupil, course_of(found, pupil, settings, devices), devices, folder)
+
+
+def trained(job: Job, *, fresh: bool = False, stop_after: int | None = None) -> tuple[Fitted, list[Point]]:
+    told: list[Point] = []
+
+    def stopping() -> bool:
+        return stop_after is not None and len(losses(told)) >= stop_after - 1
+
+    return fit(job, Watch(told.append, stopping), fresh=fresh), told
+
+
+def losses(points: list[Point]) -> list[float]:
+    return [point.loss for point in points if point.loss is not None]
+
+
+def held_out_losses(points: list[Point]) -> list[float]:
+    return [point.held_out_loss for point in points if point.held_out_loss is not None]
+
+
+def test_a_student_learns_and_its_folder_is_whole(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    fitted, told = trained(job_of(data, settings(epochs=2), tmp_path / "out"))
+    held_out = held_out_losses(told)
+    assert held_out[-1] < held_out[0] - 1
+    assert losses(told)[-1] < losses(told)[0] - 1
+    assert fitted.points == curves.read(tmp_path / "out" / CURVES) == told
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert model.dtype == torch.bfloat16  # what the student was published in
+    assert model.config.use_cache
+    assert tokenizer.chat_template == CHATML
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.eos_token_id in model.generation_config.eos_token_id
+
+
+def test_packing_changes_no_loss(tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]) -> None:
+    packed, _ = trained(job_of(data, settings(batch_tokens=1024), tmp_path / "packed"))
+    alone, _ = trained(job_of(data, settings(packing=False), tmp_path / "alone"))
+    assert losses(packed.points) == pytest.approx(losses(alone.points), abs=1e-5)
+    assert losses(packed.points)[0] == pytest.approx(losses(alone.points)[0], abs=1e-6)
+
+
+def test_a_pack_gives_the_logits_that_its_rows_have_alone(data: Path, settings: Callable[..., TrainSettings]) -> None:
+    import torch
+
+    job = job_of(data, settings(), Path())
+    rows = job.data.rows[:5]
+    packs = Packs(rows, held_out_packs([len(row.tokens) for row in rows], devices=1, batch_tokens=10_000), 0)
+    (pack,) = packs.packs
+    inputs = packs.collate([{"pack": list(pack)}])
+    inputs.pop("labels")
+    model = load_model(job.pupil, bfloat16=False).eval()
+    with torch.no_grad():
+        together = model(**inputs, use_cache=False).logits[0]
+        begin = 0
+        for place in pack:
+            tokens = torch.tensor([rows[place].tokens])
+            alone = model(tokens).logits[0]
+            assert torch.allclose(together[begin : begin + len(alone)], alone, atol=1e-5)
+            begin += len(alone)
+
+
+def test_torchs_own_attention_leaks_between_packed_rows_where_a_cache_is_kept(student: str) -> None:
+    """Why `use_cache` is off: with a cache transformers no longer looks for rows in the positions."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32, attn_implementation="sdpa").eval()
+    tokens = torch.arange(5, 25).reshape(1, 20)
+    positions = torch.tensor([[*range(10), *range(10)]])
+    with torch.no_grad():
+        alone = model(tokens[:, 10:]).logits
+        apart = model(tokens, position_ids=positions, use_cache=False).logits[:, 10:]
+        leaked = model(tokens, position_ids=positions, use_cache=True).logits[:, 10:]
+    assert torch.allclose(apart, alone, atol=1e-5)
+    assert (leaked - alone).abs().max() > 1e-3
+
+
+def test_the_held_out_loss_is_the_mean_over_tokens(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]
+) -> None:
+    import torch
+
+    job = job_of(data, settings(max_steps=1), tmp_path / "out")
+    _, told = trained(job)
+    model = load_model(job.pupil, bfloat16=False).eval()
+    total, count = 0.0, 0
+    for row in job.data.held_out:
+        with torch.no_grad():
+            logits = model(torch.tensor([row.tokens])).logits[0].log_softmax(-1)
+        scored = [(place - 1, token) for place, token in enumerate(row.tokens) if row.trains[place]]
+        total -= sum(float(logits[before, token]) for before, token in scored)
+        count += len(scored)
+    assert told[0].step == 0
+    assert told[0].held_out_loss == pytest.approx(total / count, abs=1e-5)
+
+
+def test_a_run_that_was_stopped_goes_on_exactly(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]
+) -> None:
+    wanted = settings(epochs=2, checkpoints=20)
+    straight, _ = trained(job_of(data, wanted, tmp_path / "straight"))
+    first, _ = trained(job_of(data, wanted, tmp_path / "broken"), stop_after=4)
+    assert first.stopped
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    second, _ = trained(job_of(data, wanted, tmp_path / "broken"))
+    assert (second.stopped, second.resumed) == (False, len(losses(first.points)))
+    assert [point.step for point in second.points if point.loss is not None] == list(range(1, 10 + 1))[
+        : len(losses(straight.points))
+    ]
+    assert losses(second.points) == losses(straight.points)
+    ours, theirs = (_weights(tmp_path / name) for name in ("straight", "broken"))
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def _weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]) -> None:
+    wanted = settings(epochs=2, checkpoints=20, keep_checkpoints=20)
+    stopped, _ = trained(job_of(data, wanted, tmp_path / "out"), stop_after=5)
+    folder = tmp_path / "out" / CHECKPOINTS
+    last = last_whole(folder)
+    assert last is not None
+    (last / "whole").unlink()  # as if the machine had died while it was written
+    (last / "model.safetensors").write_bytes(b"half")
+    resumed, _ = trained(job_of(data, wanted, tmp_path / "out"))
+    assert resumed.resumed == len(losses(stopped.points)) - 1
+    assert not resumed.stopped
+
+
+def test_what_is_left_of_checkpoints_is_removed(tmp_path: Path) -> None:
+    for step, whole in ((2, True), (4, True), (6, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "whole").touch()
+    (tmp_path / "checkpoint-best").mkdir()
+    assert [path.name for path in remove_broken(tmp_path)] == ["checkpoint-6"]
+    last = last_whole(tmp_path)
+    assert last is not None
+    assert last.name == "checkpoint-4"
+    assert (tmp_path / "checkpoint-best").is_dir()
+    assert last_whole(tmp_path / "nowhere") is None
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]
+) -> None:
+    trained(job_of(data, settings(max_steps=1), tmp_path / "out"))
+    other = job_of(data, settings(max_steps=1, learning_rate=0.02), tmp_path / "out")
+    with pytest.raises(SettingsError, match="other settings or data"):
+        trained(other)
+    again, _ = trained(other, fresh=True)
+    assert again.resumed == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from reflectune.training import trainer as module
+
+    calls = []
+
+    def poisoned(model: Any, inputs: dict[str, Any]) -> Any:
+        calls.append(1)
+        loss = module_plain(model, inputs)
+        return loss * math.nan if len(calls) > 6 and torch.is_grad_enabled() else loss
+
+    module_plain = module.negative_log_likelihood
+    monkeypatch.setattr(module, "negative_log_likelihood", poisoned)
+    with pytest.raises(RunError, match=r"The loss is nan at step \d") as caught:
+        trained(job_of(data, settings(epochs=2, checkpoints=20, held_out="0"), tmp_path / "out"))
+    assert "--learning-rate" in caught.value.mend
+    kept = last_whole(tmp_path / "out" / CHECKPOINTS)
+    assert kept is not None
+    assert all(bool(tensor.isfinite().all()) for tensor in _weights(kept).values())
+
+
+def test_no_memory_names_the_knobs(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from reflectune.training import trainer as module
+
+    def greedy(*_: Any) -> Any:
+        return torch.empty(1 << 60)
+
+    monkeypatch.setattr(module, "negative_log_likelihood", greedy)
+    with pytest.raises(RunError, match="Memory is short") as caught:
+        trained(job_of(data, settings(held_out="0"), tmp_path / "out"))
+    assert "--batch-tokens" in caught.value.mend
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of transformers, at peft's call
+@pytest.mark.parametrize("tags", ["text", "tokens"])
+def test_merged_adapters_answer_as_the_adapters_do(
+    tmp_path: Path, data: Path, settings: Callable[..., TrainSettings], tags: str
+) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    wanted = settings(method="lora", merge=True, reflection=True, tags=tags, epochs=1)
+    job = job_of(data, wanted, tmp_path / "out")
+    _, told = trained(job)
+    held_out = held_out_losses(told)
+    assert held_out[-1] < held_out[0]
+    merged, gguf = write_outputs(tmp_path / "out", job.pupil, wanted)
+    assert merged is not None
+    assert gguf is None
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    ids = tokenizer("What is 7? <thinking>", return_tensors="pt", add_special_tokens=False).input_ids
+    model = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
+    if tags == "tokens":
+        assert [len(tokenizer(tag, add_special_tokens=False).input_ids) for tag in TAGS] == [1] * 6
+        assert tokenizer.decode(tokenizer(TAGS[0]).input_ids, skip_special_tokens=True) == TAGS[0]
+        assert model.get_input_embeddings().num_embeddings == len(tokenizer)
+        return
+    adapted = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    with torch.no_grad():
+        assert torch.allclose(model(ids).logits, adapted(ids).logits, atol=0.05)  # merged weights are bfloat16
+
+
+def test_new_tags_begin_with_the_embeddings_of_their_words(settings: Callable[..., TrainSettings]) -> None:
+    import torch
+
+    pupil = find_pupil(settings(reflection=True, tags="tokens"))
+    plain = load_model(find_pupil(settings()), bfloat16=False).get_input_embeddings().weight
+    table = load_model(pupil, bfloat16=False).get_input_embeddings().weight
+    assert len(pupil.new_tokens) == 6
+    for token, parts in pupil.new_tokens.items():
+        assert torch.allclose(table[token], plain[parts].mean(dim=0), atol=1e-6)
+
+
+def run(*command: str, **about: Any) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **about)
+
+
+def flags_of(data: Path, student: str, folder: Path) -> list[str]:
+    settings = ("--batch", "8", "--epochs", "1", "--learning-rate", "0.01", "--precision", "float32")
+    return ["train", str(data), "--student", student, *settings, "--max-length", "256", "--held-out", "4",
+            "--output", str(folder), "--quiet", "--json"]  # fmt: skip
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, student: str) -> None:
+    one = run(sys.executable, "-m", "reflectune", *flags_of(data, student, tmp_path / "one"))
+    assert one.returncode == 0, one.stderr
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    two = run(*launch, "-m", "reflectune", *flags_of(data, student, tmp_path / "two"))
+    assert two.returncode == 0, two.stderr
+    ours, theirs = (curves.read(tmp_path / name / CURVES) for name in ("one", "two"))
+    assert losses(theirs) == pytest.approx(losses(ours), abs=1e-3)
+    assert held_out_losses(theirs) == pytest.approx(held_out_losses(ours), abs=1e-3)
+    assert json.loads(two.stdout)["steps"] == len(losses(ours))
+
+
+def test_weights_that_are_split_learn_the_same_and_are_saved_whole(tmp_path: Path, data: Path, student: str) -> None:
+    config = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "FSDP",
+        "fsdp_config": {
+            "fsdp_version": 2,
+            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "fsdp_reshard_after_forward": True,
+            "fsdp_state_dict_type": "FULL_STATE_DICT",
+            "fsdp_cpu_ram_efficient_loading": False,
+        },
+        "mixed_precision": "no",
+        "num_machines": 1,
+        "num_processes": 2,
+        "use_cpu": True,
+    }
+    (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    launch = ("accelerate.commands.launch", "--config_file", str(tmp_path / "fsdp.yaml"))
+    split = run(
+        sys.executable, "-m", *launch, str(HERE / "fsdp_on_cpu.py"), *flags_of(data, student, tmp_path / "split")
+    )
+    assert split.returncode == 0, split.stderr
+    one = run(sys.executable, "-m", "reflectune", *flags_of(data, student, tmp_path / "one"))
+    assert one.returncode == 0, one.stderr
+    ours, theirs = (curves.read(tmp_path / name / CURVES) for name in ("one", "split"))
+    assert losses(theirs) == pytest.approx(losses(ours), abs=1e-3)
+    whole, saved = _weights(tmp_path / "one"), _weights(tmp_path / "split")
+    assert set(saved) == set(whole)
+    assert all(saved[name].dtype == whole[name].dtype for name in whole)
+    assert all((saved[name].float() - whole[name].float()).abs().max() < 1e-2 for name in whole)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_shipped_recipes_fit(name: str) -> None:
+    settings = TrainSettings.made_of(recipe_values(name), source=name)
+    assert settings.epochs in {1, 3}
+    assert settings.needs_gpu == (name != "smoke")
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="no recipe selctive") as caught:
+        Asked("x", recipe="selctive").settings()
+    assert ", ".join(RECIPES) in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"needs_gpu": True}, "needs a GPU"),
+        ({"method": "qlora"}, "qlora needs a GPU"),
+        ({"max_length": 4096}, "do not fit the student's context of 512"),
+    ],
+)
+def test_what_cannot_be_trained_here_is_refused(
+    settings: Callable[..., TrainSettings], changes: dict[str, Any], what: str
+) -> None:
+    import torch
+
+    if torch.cuda.is_available() and "context" not in what:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SettingsError, match=what):
+        find_pupil(settings(**changes))
+
+
+def test_a_gguf_file_that_could_not_be_written_is_refused_before_training(
+    tmp_path: Path, settings: Callable[..., TrainSettings]
+) -> None:
+    pupil = find_pupil(settings(gguf="q8_0"))
+    with pytest.raises(SettingsError, match="is not written as GGUF here"):
+        check_outputs(pupil)
+    check_outputs(find_pupil(settings()))
+
+
+def test_one_row_is_too_few() -> None:
+    data = TrainingData(end_token=1)
+    with pytest.raises(InputError, match="0 row can be learnt from"):
+        hold_out(data, "0", 0, "rows.jsonl")
+
+
+def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path, student: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"id": "empty", "instruction": "Say nothing.", "output": "  "},
+        {"id": "long", "instruction": "x " * 400, "output": "y"},
+        {"id": "span", "instruction": "a", "output": "short", "trace": {"mistakes": [[0, 99]]}},
+        {"id": "torn", "instruction": "a", "output": "short", "trace": {"mistakes": "none"}},
+        *({"id": f"good{n}", "instruction": f"Name {n}.", "output": f"It is {n}."} for n in range(6)),
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = run(sys.executable, "-m", "reflectune", *flags_of(path, student, tmp_path / "out")[:-2], "--json")
+    assert done.returncode == 0, done.stderr
+    dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert {one["id"]: one["reason"] for one in dropped} == {
+        "empty": "no-response",
+        "long": "no-trainable-token",
+        "span": "trace",
+        "torn": "trace",
+    }
+    assert "row 3: the mistake [0, 99] lies beyond the 5 characters" in next(
+        one["detail"] for one in dropped if one["id"] == "span"
+    )
+    assert "1 no-trainable-token (long)" in done.stderr
