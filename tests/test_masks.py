@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflectune.errors import SettingsError
+from reflectune.lessons import Lesson, Span
 from reflectune.recipe.train import LossOn
+from reflectune.records import Example, Failure
 from reflectune.student.chat_text import ChatText, chat_text
 from reflectune.student.weights import find_student
 from reflectune.training.masks import NO_LOSS, Masked, Masker
-from reflectune.training.rows import Conversation, Refused, Span
+from reflectune.training.rows import Conversation
 from test_tokens import spelling
 
 CHATML = (
@@ -69,13 +71,14 @@ def masked(
     mistakes: tuple[Span, ...] | None = None,
     most: int = 4000,
     drops: bool = False,
-) -> Masked | Refused:
-    masker = Masker(tokenizer, chat_text(template, tokenizer), most, loss_on, drops_overlong=drops)
-    (found,) = masker.read([Conversation("row", said, mistakes)])
+) -> Masked | Failure:
+    masker = Masker(tokenizer, chat_text(template, tokenizer), most, drops_overlong=drops)
+    lesson = Lesson(Example("row", "", said[-1]["content"]), 1, mistakes)
+    (found,) = masker.read([Conversation("row", said, lesson.silent(loss_on))])
     return found
 
 
-def learnt(tokenizer: Any, found: Masked | Refused) -> list[str]:
+def learnt(tokenizer: Any, found: Masked | Failure) -> list[str]:
     """The stretches of text that carry loss."""
     assert isinstance(found, Masked), found
     stretches: list[list[int]] = [[]]
@@ -206,7 +209,7 @@ def test_vicuna_says_its_preamble_once_and_takes_a_system_prompt_for_it() -> Non
 @pytest.mark.parametrize("said", [turns("A?", "a.", "B?", "b."), turns("A?", "a.", system="Be brief.")])
 def test_a_template_without_a_place_for_turns_refuses_the_row(said: Any) -> None:
     found = masked(spelling(), said, template="alpaca")
-    assert isinstance(found, Refused)
+    assert isinstance(found, Failure)
     assert (found.id, found.reason) == ("row", "template")
     assert "one instruction and its response" in found.detail
 
@@ -241,14 +244,14 @@ def test_a_long_row_is_cut_or_refused(chatml: Any) -> None:
     assert isinstance(cut, Masked)
     assert (len(cut.tokens), cut.cut) == (80, True)
     refused = masked(chatml, said, most=80, drops=True)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Failure)
     assert refused.reason == "too-long"
     assert "the most is 80" in refused.detail
 
 
 def test_a_row_without_a_trainable_token_is_refused_by_its_id(chatml: Any) -> None:
     beyond = masked(chatml, turns("Hello? " * 30, "Good day."), most=100)
-    assert isinstance(beyond, Refused)
+    assert isinstance(beyond, Failure)
     assert (beyond.id, beyond.reason) == ("row", "no-trainable-token")
     assert "takes all of the 100 tokens" in beyond.detail
     answer = "nothing right"
@@ -262,7 +265,7 @@ def test_rows_come_in_order_with_the_refused_in_their_places(chatml: Any) -> Non
     many = [Conversation(str(number), turns("x" * (number % 80), "y")) for number in range(600)]
     found = list(masker.read(many))
     assert [one.id for one in found] == [one.id for one in many]
-    assert {type(one) for one in found} == {Masked, Refused}
+    assert {type(one) for one in found} == {Masked, Failure}
 
 
 def test_no_chat_template_is_an_error_that_names_others() -> None:
@@ -303,11 +306,13 @@ def test_the_mask_on_the_real_tokenizer_and_template(system: str) -> None:
     )
     assert "".join(learnt(tokenizer, found)).replace("\n", "") == (before + after + "<|im_end|>").replace("\n", "")
     silent = _silent(tokenizer, found)
-    assert WRONG.split()[0] not in "".join(learnt(tokenizer, found)).split("<reflection>")[0].split("four.")[1]
+    assert (
+        WRONG.split(maxsplit=1)[0] not in "".join(learnt(tokenizer, found)).split("<reflection>")[0].split("four.")[1]
+    )
     assert any(WRONG in text for text in silent)
 
 
-def _silent(tokenizer: Any, found: Masked | Refused) -> Sequence[str]:
+def _silent(tokenizer: Any, found: Masked | Failure) -> Sequence[str]:
     assert isinstance(found, Masked)
     flipped = Masked(found.id, found.tokens, tuple(not trains for trains in found.trains))
     return learnt(tokenizer, flipped)

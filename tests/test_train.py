@@ -93,8 +93,8 @@ def settings(student: str) -> Callable[..., TrainSettings]:
 
 def job_of(data: Path, settings: TrainSettings, folder: Path) -> Job:
     pupil = find_pupil(settings)
-    masker = Masker(pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on)
-    rows = read_data(open_source(data).rows(), masker)
+    masker = Masker(pupil.tokenizer, pupil.template, settings.max_length)
+    rows = read_data(open_source(data).rows(), masker, settings.loss_on)
     found = hold_out(rows, settings.held_out, settings.seed, str(data))
     devices = Devices.found(gpu=pupil.gpu)
     return Job(found, pupil, course_of(found, pupil, settings, devices), devices, folder)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from reflectune.recipe import RecycleSettings as RecycleSettings
     from reflectune.recipe import ScoreSettings as ScoreSettings
     from reflectune.recipe import SelectSettings as SelectSettings
+    from reflectune.recipe import TraceSettings as TraceSettings
+    from reflectune.recipe import TrainSettings as TrainSettings
     from reflectune.records import Example as Example
     from reflectune.records import Failure as Failure
     from reflectune.records import Message as Message
@@ -49,8 +51,13 @@ if TYPE_CHECKING:
     from reflectune.selection import Selection as Selection
     from reflectune.selection import select as select
     from reflectune.student import open_student as open_student
+    from reflectune.tags import parse as parse
     from reflectune.testing import MemoryStore as MemoryStore
     from reflectune.testing import ScriptedOracle as ScriptedOracle
+    from reflectune.traces import Questions as Questions
+    from reflectune.traces import Trace as Trace
+    from reflectune.traces import ask_traces as ask_traces
+    from reflectune.traces import plant_traces as plant_traces
 
 _HOMES = {
     "Candidate": "selection",
@@ -64,6 +71,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "Oracle": "oracles",
     "OracleError": "errors",
+    "Questions": "traces",
     "Recipe": "recipe",
     "RecycleSettings": "recipe",
     "Recycled": "records",
@@ -85,14 +93,20 @@ _HOMES = {
     "SettingsError": "errors",
     "Statistics": "evaluate",
     "StudentChooser": "chooser",
+    "Trace": "traces",
+    "TraceSettings": "recipe",
+    "TrainSettings": "recipe",
     "Version": "records",
     "VersionScores": "records",
     "Versions": "scoring",
+    "ask_traces": "traces",
     "compare": "evaluate",
     "convert": "formats",
     "open_oracle": "oracles.naming",
     "open_source": "formats",
     "open_student": "student",
+    "parse": "tags",
+    "plant_traces": "traces",
     "recycle": "recycling",
     "score": "scoring",
     "select": "selection",

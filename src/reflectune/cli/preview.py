@@ -8,17 +8,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from reflectune.records import Failure
 from reflectune.training.masks import Masked
-from reflectune.training.rows import Refused
 
 _LEARNT = ("black on green", "black on bright_green")
 _READ = ("dim", "bright_black")
 
 
-def show(rows: Iterable[Masked | Refused], tokenizer: Any, console: Console) -> None:
+def show(rows: Iterable[Masked | Failure], tokenizer: Any, console: Console) -> None:
     """Print rows token by token: on a terminal coloured, elsewhere with the tokens that carry loss in brackets."""
     for row in rows:
-        if isinstance(row, Refused):
+        if isinstance(row, Failure):
             console.print(Text.assemble((f"row {row.id}", "bold"), f"  refused, {row.reason}: {row.detail}\n"))
             continue
         learnt = sum(row.trains)

@@ -15,6 +15,7 @@ import orjson
 import typer
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from reflectune.cli import preview as preview_of
 from reflectune.cli.dataset import is_run
@@ -39,7 +40,6 @@ from reflectune.training.fit import Fitted, Job, fit
 from reflectune.training.masks import Masked, Masker
 from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.report import write_report
-from reflectune.training.rows import Refused
 from reflectune.training.student import Pupil, find_pupil
 
 _VERSIONS = ("reflectune", "torch", "transformers", "trl", "peft", "accelerate")
@@ -141,9 +141,7 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     check_split(settings.batch, Devices.found(gpu=False).count)
     pupil = find_pupil(settings)
     check_outputs(pupil)
-    masker = Masker(
-        pupil.tokenizer, pupil.template, settings.max_length, settings.loss_on, drops_overlong=settings.drops_overlong
-    )
+    masker = Masker(pupil.tokenizer, pupil.template, settings.max_length, drops_overlong=settings.drops_overlong)
     if preview is not None:
         _preview(asked, masker, pupil, preview)
         return
@@ -196,17 +194,20 @@ def _rows(asked: Asked) -> Iterator[Row]:
 
 
 def _preview(asked: Asked, masker: Masker, pupil: Pupil, count: int) -> None:
-    data = read_data(islice(_rows(asked), count), masker)
-    found: list[Masked | Refused] = [*data.rows, *data.refused]
+    data = read_data(islice(_rows(asked), count), masker, pupil.settings.loss_on)
+    found: list[Masked | Failure] = [*data.rows, *data.refused]
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     err.print(f"template {pupil.template.name}; tokens that carry loss are marked")
     preview_of.show(found, pupil.tokenizer, console)
 
 
 def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool) -> TrainingData:
-    data = read_data(_rows(asked), masker)
+    data = read_data(_rows(asked), masker, settings.loss_on)
+    if data.marked and settings.loss_on == "whole" and settings.loss is None:
+        told = "rows mark a mistake, which carries loss as all of the answer does: --reflection leaves it out."
+        say(Text(f"{data.marked:,} {told}", style="yellow"), quiet=quiet)
     if settings.held_out_data is not None:
-        others = read_data(open_source(str(settings.held_out_data)).rows(), masker)
+        others = read_data(open_source(str(settings.held_out_data)).rows(), masker, settings.loss_on)
         found = held_out_of(data, others, asked.file)
     else:
         found = hold_out(data, settings.held_out, settings.seed, asked.file)
@@ -294,13 +295,9 @@ def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
 def _write_dropped(folder: Path, data: TrainingData) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_rows(folder / "dropped.jsonl", (_failure(one).model_dump() for one in data.refused))
+        write_rows(folder / "dropped.jsonl", (one.model_dump() for one in data.refused))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error}.", mend="Name another folder with --output.") from error
-
-
-def _failure(refused: Refused) -> Failure:
-    return Failure(id=refused.id, stage="train", reason=refused.reason, detail=refused.detail)
 
 
 def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:

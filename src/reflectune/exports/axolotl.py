@@ -10,9 +10,9 @@ from typing import Any
 
 from reflectune.errors import SettingsError
 from reflectune.exports.kit import DEEPSPEED, TEMPLATE, Asked, Kit, as_yaml, counted, shared_notes, student_of
-from reflectune.exports.rows import Lesson, Span
 from reflectune.exports.schedule import every
 from reflectune.exports.wording import Chat, Plain, messages
+from reflectune.lessons import Lesson, Span
 from reflectune.records import Failure
 from reflectune.student.chat_text import LLAMA
 

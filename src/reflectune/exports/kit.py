@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from reflectune.errors import SettingsError
-from reflectune.exports.rows import Lesson
 from reflectune.exports.schedule import Schedule, scheduled
 from reflectune.exports.survey import Survey
 from reflectune.exports.wording import Wording
+from reflectune.lessons import Lesson
 from reflectune.recipe import TrainSettings
 from reflectune.recipe.train import LossOn
 from reflectune.records import Failure

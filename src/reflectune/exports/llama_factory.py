@@ -12,9 +12,9 @@ from typing import Any
 
 from reflectune.errors import SettingsError
 from reflectune.exports.kit import DEEPSPEED, Asked, Kit, as_yaml, refuse_masks, shared_notes, student_of
-from reflectune.exports.rows import Lesson
 from reflectune.exports.schedule import every
-from reflectune.exports.wording import Plain, messages
+from reflectune.exports.wording import STAGE, Plain, messages
+from reflectune.lessons import Lesson
 from reflectune.records import Failure
 from reflectune.student.chat_text import LLAMA
 
@@ -77,9 +77,9 @@ class _Rows:
         said = messages(lesson)
         turns = said[1:] if said[0]["role"] == "system" else said
         if turns[0]["role"] != "user" or any(one["role"] == other["role"] for one, other in pairwise(turns)):
-            return lesson.left_out("turns", "its turns do not alternate between user and assistant")
+            return lesson.left_out(STAGE, "turns", "its turns do not alternate between user and assistant")
         if any(turn["role"] not in {"user", "assistant"} for turn in turns):
-            return lesson.left_out("turns", "it has turns of a tool or a second system prompt")
+            return lesson.left_out(STAGE, "turns", "it has turns of a tool or a second system prompt")
         if isinstance(self._wording, Plain):
             return self._worded(lesson, turns)
         if self._wording.name == LLAMA:
@@ -94,7 +94,7 @@ class _Rows:
             raise TypeError(f"{wording.name} is no template of text")
         many = bool(wording.form.preamble)
         if not many and (example.system or example.history):
-            return lesson.left_out("template", f"{wording.name} takes neither a system prompt nor earlier turns")
+            return lesson.left_out(STAGE, "template", f"{wording.name} takes neither a system prompt nor earlier turns")
         asked = example.instruction
         if example.input.strip():
             asked = _INPUTS[wording.name].format(example.instruction, example.input)

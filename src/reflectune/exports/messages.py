@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from reflectune.exports.kit import Asked, Kit, counted
-from reflectune.exports.rows import Lesson
 from reflectune.exports.wording import messages
+from reflectune.lessons import Lesson
 
 
 def kit(asked: Asked) -> Kit:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reflectune.exports.rows import Lesson
 from reflectune.language import length
+from reflectune.lessons import Lesson
 from reflectune.recipe.train import LossOn
 from reflectune.records import Failure
 

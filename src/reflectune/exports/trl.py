@@ -20,9 +20,9 @@ from reflectune.exports.kit import (
     shared_notes,
     student_of,
 )
-from reflectune.exports.rows import Lesson
 from reflectune.exports.schedule import every
 from reflectune.exports.wording import Chat, Plain, Wording, messages
+from reflectune.lessons import Lesson
 from reflectune.records import Failure
 
 

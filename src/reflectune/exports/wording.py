@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from reflectune.errors import SettingsError
-from reflectune.exports.rows import Lesson
+from reflectune.lessons import Lesson
 from reflectune.prompts import placed
 from reflectune.records import Failure
 from reflectune.student.chat_text import LLAMA
 from reflectune.student.templates import CHAT, Form, TextTemplate, open_template
+
+STAGE = "export"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Plain:
         """The text that the answer follows, or why there is none."""
         example, form = lesson.example, self.form
         if example.history:
-            return lesson.left_out("template", f"{self.name} is written out as text here, and holds no earlier turns")
+            return lesson.left_out(STAGE, "template", f"{self.name} is text here, and holds no earlier turns")
         if example.system and not form.preamble:
-            return lesson.left_out("template", f"the template {self.name} has no place for a system prompt")
+            return lesson.left_out(STAGE, "template", f"the template {self.name} has no place for a system prompt")
         text = form.with_input if example.input.strip() else form.plain
         said = placed(text, {"instruction": example.instruction, "input": example.input})
         return f"{example.system} {said.removeprefix(form.preamble)}" if example.system else said

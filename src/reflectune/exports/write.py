@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 from reflectune.errors import InputError, SettingsError
 from reflectune.exports import axolotl, llama_factory, messages, trl
 from reflectune.exports.kit import DEEPSPEED, TEMPLATE, Asked, Kit, counted
-from reflectune.exports.rows import Lesson, lesson_of
 from reflectune.exports.schedule import held_out_rows
 from reflectune.exports.survey import survey
-from reflectune.exports.wording import wording
+from reflectune.exports.wording import STAGE, wording
 from reflectune.formats import Source, open_source, write_rows
+from reflectune.lessons import Lesson, lesson_of
 from reflectune.recipe import TrainSettings
 from reflectune.records import Failure
 
@@ -97,7 +97,7 @@ def export_for(source: Source, order: Order) -> Exported:
         held = work.rows(kit.held_out, (lesson for _, lesson in _lessons(open_source(settings.held_out_data))))
     elif apart:
         held = work.rows(kit.held_out, (lesson for place, lesson in _lessons(source) if place in apart))
-    work.left_out.extend(one for one in map(lesson_of, source.rows()) if isinstance(one, Failure))
+    work.left_out.extend(one for one in _rows(source) if isinstance(one, Failure))
     work.texts(kit.files)
     work.copied(settings.deepspeed if kit.command else None)
     if work.left_out:
@@ -117,11 +117,11 @@ def export_for(source: Source, order: Order) -> Exported:
 
 def _asked(source: Source, order: Order) -> Asked:
     settings = order.settings
-    seen = survey(map(lesson_of, source.rows()), settings.loss_on, settings.max_length)
+    seen = survey(_rows(source), settings.loss_on, settings.max_length)
     loss_on = settings.loss_on
     if settings.loss is None and seen.marked and not seen.masked:  # data that mark mistakes are not learnt whole
         loss_on = "mistake-masked"
-        seen = survey(map(lesson_of, source.rows()), loss_on, settings.max_length)
+        seen = survey(_rows(source), loss_on, settings.max_length)
     if not seen.rows:
         raise InputError(f"{source.name}: no row can be learnt from", mend="Look at the rows' responses and columns.")
     trains = order.tool != "messages"
@@ -130,9 +130,13 @@ def _asked(source: Source, order: Order) -> Asked:
     return Asked(settings, wording(settings.template), seen, loss_on, held_out, seen.rows - apart, order.devices)
 
 
+def _rows(source: Source) -> Iterator[Lesson | Failure]:
+    return (lesson_of(row, STAGE) for row in source.rows())
+
+
 def _lessons(source: Source) -> Iterator[tuple[int, Lesson]]:
     """The rows that can be learnt from, each with its place among them."""
-    return enumerate(one for one in map(lesson_of, source.rows()) if isinstance(one, Lesson))
+    return enumerate(one for one in _rows(source) if isinstance(one, Lesson))
 
 
 class _Work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from reflectune.recipe.base import Settings
 
@@ -94,6 +94,11 @@ class TrainSettings(Settings):
     needs_gpu: bool = False
     merge: bool = False
     gguf: Literal["bfloat16", "float16", "q8_0"] | None = None
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _as_text(cls, held_out: object) -> object:
+        return str(held_out) if isinstance(held_out, int) and not isinstance(held_out, bool) else held_out
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -7,9 +7,11 @@ dataset.py       every row of the data as tokens, or why it is not learnt from
 student.py       the model: loaded, with adapters, with tags as tokens
 attention.py     rows that are read one after the other do not see each other
 packs.py         a step's rows as tensors
+course.py        what a run will read and on what, decided before any weights are loaded
 trainer.py       TRL's trainer over such batches; callback.py, checkpoints.py and curves.py serve it
 fit.py           the stage: load, build, run, save
-plan.py          how much memory it takes; devices/ holds configurations for many of them
-outputs.py       what is written of a trained student: merged adapters, a GGUF file (gguf_file.py)
-card.py, report.py    what is said of it, by facts.py
+plan.py, shape.py    how much memory it takes; devices/ holds configurations for many devices, recipes/ settings
+outputs.py       what is written of a trained student: merged adapters, a GGUF file (gguf_file.py,
+                 gguf_shape.py, gguf_vocabulary.py)
+card.py, report.py    what is said of it, by facts.py, with pictures.py
 """

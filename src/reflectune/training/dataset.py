@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 
 from reflectune.errors import InputError
 from reflectune.formats.source import Row
+from reflectune.lessons import lesson_of
+from reflectune.recipe.train import LossOn
+from reflectune.records import Failure
 from reflectune.training.masks import Masked, Masker
-from reflectune.training.rows import Conversation, Refused, conversation_of
+from reflectune.training.rows import STAGE, Conversation, conversation_of
+
+_COPY = "it reads the same as a row that is held out"
 
 
 @dataclass(slots=True)
@@ -24,12 +29,14 @@ class TrainingData:
         rows: Those that are learnt from.
         held_out: Those that the loss is measured on, and that nothing is learnt from.
         refused: Those that are neither, with the reason.
+        marked: How many rows say where their mistakes are.
     """
 
     end_token: int
     rows: list[Masked] = field(default_factory=list)
     held_out: list[Masked] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[Failure] = field(default_factory=list)
+    marked: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -49,21 +56,27 @@ class TrainingData:
         return seen.hexdigest()
 
 
-def read_data(rows: Iterable[Row], masker: Masker) -> TrainingData:
-    """Make rows into tokens, in order."""
+def read_data(rows: Iterable[Row], masker: Masker, loss_on: LossOn = "whole") -> TrainingData:
+    """Make rows into tokens, in order.
+
+    Args:
+        rows: The data.
+        masker: What makes tokens of them.
+        loss_on: Which tokens of the last answer carry loss.
+    """
     data = TrainingData(masker.end_token)
-    takes_input = masker.template.takes_input
 
     def conversations() -> Iterator[Conversation]:
         for row in rows:
-            found = conversation_of(row, takes_input=takes_input)
-            if isinstance(found, Refused):
-                data.refused.append(found)
+            lesson = lesson_of(row, STAGE)
+            if isinstance(lesson, Failure):
+                data.refused.append(lesson)
             else:
-                yield found
+                data.marked += bool(lesson.mistakes)
+                yield conversation_of(lesson, loss_on, takes_input=masker.template.takes_input)
 
     for masked in masker.read(conversations()):
-        if isinstance(masked, Refused):
+        if isinstance(masked, Failure):
             data.refused.append(masked)
         else:
             data.rows.append(masked)
@@ -102,7 +115,7 @@ def held_out_of(data: TrainingData, others: TrainingData, source: str) -> Traini
 def _without_copies(data: TrainingData, source: str) -> TrainingData:
     known = {row.tokens for row in data.held_out}
     copies = [row for row in data.rows if row.tokens in known]
-    refused = [Refused(row.id, "held-out-copy", "it reads the same as a row that is held out") for row in copies]
+    refused = [Failure(id=row.id, stage=STAGE, reason="held-out-copy", detail=_COPY) for row in copies]
     rows = [row for row in data.rows if row.tokens not in known]
     if len(rows) < 2:  # noqa: PLR2004
         told = ", ".join(f"{reason} {count}" for reason, count in data.reasons.items())

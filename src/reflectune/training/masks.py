@@ -3,8 +3,6 @@
 A chat template is only a program that writes text, so where an answer lies in it is found by writing the conversation
 up to the answer, as it is asked for, and up to the answer's end. What the template writes after an answer carries loss
 up to the first special token, by which the student learns to stop.
-
-Tags are looked for in the assistant's last turn alone: a system prompt that names them changes nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from os.path import commonprefix
 from typing import Any
 
 from reflectune.errors import SettingsError
-from reflectune.recipe.train import LossOn
+from reflectune.lessons import Span
+from reflectune.records import Failure
 from reflectune.student.chat_text import ChatText
-from reflectune.tags import parse
-from reflectune.training.rows import Conversation, Refused, Span
+from reflectune.training.rows import Conversation
 
 NO_LOSS = -100
 """What torch's cross entropy leaves out."""
@@ -73,7 +71,6 @@ class Masker:
         tokenizer: The student's tokenizer, a fast one.
         template: The chat template.
         max_length: The most tokens of a row.
-        loss_on: Which tokens of the last answer carry loss.
         drops_overlong: Whether a row that is too long is refused rather than cut.
 
     Attributes:
@@ -89,7 +86,6 @@ class Masker:
         tokenizer: Any,
         template: ChatText,
         max_length: int,
-        loss_on: LossOn = "whole",
         *,
         drops_overlong: bool = False,
     ) -> None:
@@ -101,12 +97,11 @@ class Masker:
         self.template = template
         self._tokenizer = tokenizer
         self._max_length = max_length
-        self._loss_on = loss_on
         self._drops_overlong = drops_overlong
         self._special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         self.end_token = self._find_the_end()
 
-    def read(self, conversations: Iterable[Conversation]) -> Iterator[Masked | Refused]:
+    def read(self, conversations: Iterable[Conversation]) -> Iterator[Masked | Failure]:
         """Each conversation as tokens, in order; or why it is not learnt from."""
         rest = iter(conversations)
         while some := list(islice(rest, _TOGETHER)):
@@ -115,12 +110,12 @@ class Masker:
             encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True) if texts else {}
             tokens = iter(zip(encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), strict=True))
             for conversation, one in zip(some, written, strict=True):
-                yield one if isinstance(one, Refused) else self._masked(conversation.id, one, *next(tokens))
+                yield one if isinstance(one, Failure) else self._masked(conversation, one, *next(tokens))
 
     def _find_the_end(self) -> int:
         turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
         probe = next(self.read([Conversation("probe", turns)]))
-        if isinstance(probe, Refused):
+        if isinstance(probe, Failure):
             raise SettingsError(
                 f"The template {self.template.name} cannot be learnt from: {probe.detail}.",
                 mend="Use another with --template.",
@@ -134,7 +129,7 @@ class Masker:
             )
         return ends[-1]
 
-    def _written(self, conversation: Conversation) -> _Written | Refused:
+    def _written(self, conversation: Conversation) -> _Written | Failure:
         turns = conversation.turns
         try:
             text = self._rendered(turns)
@@ -148,11 +143,11 @@ class Masker:
                         answers.append(found[0])
                         ends.append(found[1])
         except _Unfit as fault:
-            return Refused(conversation.id, "template", f"the template {self.template.name}: {fault}")
+            return conversation.refused("template", f"the template {self.template.name}: {fault}")
         begin, _ = answers[-1]
         response = turns[-1]["content"]
         begin -= len(response) - len(response.lstrip())  # a template may strip what it is given
-        silent = [(begin + first, begin + last) for first, last in silent_in(response, conversation, self._loss_on)]
+        silent = [(begin + first, begin + last) for first, last in conversation.silent]
         return _Written(text, answers, ends, silent)
 
     def _answer(self, turns: tuple[dict[str, str], ...], text: str) -> tuple[Span, int] | None:
@@ -181,10 +176,10 @@ class Masker:
             raise _Unfit(f"it does not take the turns {roles}: {error}") from error
         return text
 
-    def _masked(self, name: str, written: _Written, tokens: list[int], spans: list[Span]) -> Masked | Refused:
+    def _masked(self, row: Conversation, written: _Written, tokens: list[int], spans: list[Span]) -> Masked | Failure:
         if len(tokens) > self._max_length and self._drops_overlong:
             detail = f"it has {len(tokens):,} tokens, and the most is {self._max_length:,}"
-            return Refused(name, "too-long", detail)
+            return row.refused("too-long", detail)
         trains = [False] * len(tokens)
         for answer, after in zip(written.answers, written.ends, strict=True):
             _mark(trains, spans, answer, carries=True)
@@ -198,8 +193,8 @@ class Masker:
             detail = "no token of its answer carries loss"
             if len(tokens) > len(kept):
                 detail = f"what stands before its answer takes all of the {self._max_length:,} tokens"
-            return Refused(name, "no-trainable-token", detail)
-        return Masked(name, tuple(kept), (False, *trains[1 : len(kept)]), cut=len(tokens) > len(kept))
+            return row.refused("no-trainable-token", detail)
+        return Masked(row.id, tuple(kept), (False, *trains[1 : len(kept)]), cut=len(tokens) > len(kept))
 
 
 def _mark(trains: list[bool], spans: Sequence[Span], characters: Span, *, carries: bool) -> None:
@@ -212,27 +207,3 @@ def _mark(trains: list[bool], spans: Sequence[Span], characters: Span, *, carrie
 
 class _Unfit(Exception):  # noqa: N818 - it never leaves this module
     """A template does not write a conversation in a way that can be learnt from."""
-
-
-def silent_in(response: str, conversation: Conversation, loss_on: LossOn) -> list[Span]:
-    """The characters of a response that carry no loss.
-
-    Args:
-        response: The last answer, with its tags.
-        conversation: The row, which may say where its mistakes are.
-        loss_on: `whole`: all of it carries loss. `after-reflection`: what follows the first `<reflection>` does, as in
-            the second copy of each row of Reflection 70B; an answer without one, whole. `mistake-masked`: all but the
-            marked mistakes; where nobody marked them, all but what is thought before the first reflection.
-    """
-    if loss_on == "whole":
-        return []
-    parsed = parse(response)
-    if loss_on == "mistake-masked" and conversation.mistakes is not None:
-        return list(conversation.mistakes)
-    if not parsed.reflection_blocks:
-        return []
-    first = parsed.reflection_blocks[0]
-    if loss_on == "after-reflection":
-        return [(0, first.span[0])]
-    begins = parsed.thinking_block.span[0] if parsed.thinking_block else 0
-    return [(min(begins, first.whole[0]), first.whole[0])]

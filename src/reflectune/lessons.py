@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reflectune.formats import Row
@@ -10,7 +10,6 @@ from reflectune.recipe.train import LossOn
 from reflectune.records import Example, Failure
 from reflectune.tags import parse
 
-STAGE = "export"
 TRACE = "trace"
 """The column of a trace that says where its mistakes are."""
 Span = tuple[int, int]
@@ -22,7 +21,7 @@ class Lesson:
     """A row that is learnt from.
 
     Attributes:
-        example: What it says.
+        example: What it says, by the id that the row has in the run that wrote it.
         number: Its place in the data, from 1.
         mistakes: The characters of the response that are a mistake; `None` where nobody marked them.
     """
@@ -31,16 +30,24 @@ class Lesson:
     number: int
     mistakes: tuple[Span, ...] | None = None
 
-    def left_out(self, reason: str, detail: str) -> Failure:
+    @property
+    def id(self) -> str:
+        """The row's id."""
+        return self.example.id
+
+    def left_out(self, stage: str, reason: str, detail: str) -> Failure:
         """The same row as one that is left out."""
-        return Failure(id=self.example.id, stage=STAGE, reason=reason, detail=f"row {self.number}: {detail}")
+        return Failure(id=self.id, stage=stage, reason=reason, detail=f"row {self.number}: {detail}")
 
     def silent(self, loss_on: LossOn) -> tuple[Span, ...]:
         """The characters of the response that carry no loss.
 
+        Tags are looked for in the response alone, so a system prompt that names them changes nothing.
+
         Args:
-            loss_on: Which tokens carry loss: all; what follows the first reflection; or all but the marked mistakes,
-                and where nobody marked them, all but what is thought before the first reflection.
+            loss_on: `whole`: all of it carries loss. `after-reflection`: what follows the first `<reflection>` does, as
+                in the second copy of each row of Reflection 70B; an answer without one, whole. `mistake-masked`: all
+                but the marked mistakes; where nobody marked them, all but what is thought before the first reflection.
         """
         if loss_on == "whole":
             return ()
@@ -56,17 +63,28 @@ class Lesson:
         return ((min(begins, first.whole[0]), first.whole[0]),)
 
 
-def lesson_of(row: Row) -> Lesson | Failure:
-    """A row of data as a lesson, or why it is none."""
+def lesson_of(row: Row, stage: str) -> Lesson | Failure:
+    """A row of data as a lesson, or why it is none.
+
+    Args:
+        row: The row, as it was read.
+        stage: What it is read for, for the failure.
+    """
     if row.example is None:
         return row.failure or Failure(id="", stage="read", reason="empty", detail=f"row {row.number}: it is empty")
-    plain = Lesson(row.example, row.number)
+    lesson = Lesson(replace(row.example, id=_id(row, row.example)), row.number)
     if not row.example.response.strip():
-        return plain.left_out("no-response", "its response is empty")
+        return lesson.left_out(stage, "no-response", "its response is empty")
     try:
-        return Lesson(row.example, row.number, _mistakes(row.raw.get(TRACE), row.example.response))
+        return replace(lesson, mistakes=_mistakes(row.raw.get(TRACE), row.example.response))
     except ValueError as fault:
-        return plain.left_out("trace", str(fault))
+        return lesson.left_out(stage, "trace", str(fault))
+
+
+def _id(row: Row, example: Example) -> str:
+    origin = row.raw.get("reflectune")
+    own = origin.get("id") if isinstance(origin, dict) else None
+    return own if isinstance(own, str) else example.id
 
 
 def _mistakes(trace: Any, response: str) -> tuple[Span, ...] | None:
@@ -82,4 +100,4 @@ def _span(span: Any, length: int) -> Span:
     match span:
         case [int(begin), int(end)] if 0 <= begin < end <= length:
             return begin, end
-    raise ValueError(f"a mistake is written [begin, end] within the answer, and this is {span!r}")
+    raise ValueError(f"a mistake is written [begin, end] within the {length:,} characters of the answer, not {span!r}")
