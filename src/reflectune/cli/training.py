@@ -28,6 +28,7 @@ from reflectune.formats import open_source, parse_mapping, write_rows
 from reflectune.formats.source import Row
 from reflectune.recipe import TrainSettings, overridden
 from reflectune.records import Failure, digest
+from reflectune.student.weights import EMBEDDED_ID
 from reflectune.training import curves
 from reflectune.training.batches import check_split
 from reflectune.training.callback import Watch
@@ -307,7 +308,7 @@ def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
     path = Path(asked.file)
     facts = Facts(
         name=asked.folder.resolve().name,
-        base=pupil.found.name,
+        base=EMBEDDED_ID if course.settings.student == "local" else pupil.found.name,
         settings=course.settings,
         adapters=course.settings.method != "full" and merged is None,
         data=path.name,

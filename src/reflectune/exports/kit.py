@@ -16,10 +16,10 @@ from reflectune.lessons import Lesson
 from reflectune.recipe import TrainSettings
 from reflectune.recipe.train import LossOn
 from reflectune.records import Failure
+from reflectune.student.weights import EMBEDDED_ID
 
 DEEPSPEED = "deepspeed.json"
 TEMPLATE = "chat_template.jinja"
-_EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _TWICE = 2
 
 
@@ -130,8 +130,8 @@ def student_of(settings: TrainSettings) -> tuple[str, str]:
     name = settings.student.removeprefix("hf:")
     if name == "local":
         return (
-            _EMBEDDED,
-            f"The embedded model is a converted file; {_EMBEDDED} is the same model as transformers has it.",
+            EMBEDDED_ID,
+            f"The embedded model is a converted file; {EMBEDDED_ID} is the same model as transformers has it.",
         )
     if name.startswith("local:") or name.endswith(".gguf") or "@" in name:
         raise SettingsError(

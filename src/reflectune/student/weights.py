@@ -13,6 +13,8 @@ from reflectune.oracles.weights import EMBEDDED, cache_folder, embedded_source, 
 from reflectune.student.runtime import torch_and_transformers
 
 _QUANTISATION = ("hf_quantizer", "is_quantized", "quantization_method")
+EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""What the embedded model is called on the hub, where transformers finds it."""
 _CONVERSION = 1
 """To be raised when the conversion changes: what an older version cached is not used then."""
 

@@ -1,6 +1,6 @@
 """Fine-tuning a student: the template, the mask and the batch; TRL, peft and accelerate do the rest.
 
-rows.py          from data to conversations, and the mistakes that are marked in them
+rows.py          from lessons to conversations
 masks.py         from a conversation to tokens, and which of them carry loss
 batches.py       which rows make a step, and how a step's rows are split over devices
 dataset.py       every row of the data as tokens, or why it is not learnt from
