@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Literal
 from reflectune import language
 from reflectune.cli.money import dollars
 from reflectune.cli.screen import Meter, Reading, err
+from reflectune.cli.signals import stop_engine_on_signals
 from reflectune.oracles.batch import BatchOracle
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
@@ -93,7 +93,7 @@ def calm_collector() -> None:
 async def _ask(asking: Asking, *, quiet: bool) -> None:
     engine = asking.engine
     counts = asking.rows.run.counts(STAGE)
-    _stop_on_signals(engine)
+    stop_engine_on_signals(engine)
     calm_collector()
     if counts.pending >= _MANY_ROWS:
         language.prepare()
@@ -218,19 +218,3 @@ class _Progress:
             return dollars(budget.spent)
         each = (budget.spent - self._spent) / asked
         return f"{dollars(budget.spent)} of about {dollars(budget.spent + each * max(expected - asked, 0))}"
-
-
-def _stop_on_signals(engine: Engine) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-
-    def interrupt() -> None:
-        if engine.stopping and task is not None:
-            task.cancel()
-            return
-        err.print("Stopping: waiting for the replies in flight. Press Ctrl-C again to stop at once.")
-        engine.stop()
-
-    with suppress(NotImplementedError, RuntimeError):  # not on this platform, or not in the main thread
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from reflectune.cli.screen import err
+from reflectune.oracles.engine import Engine
 
 
 @contextmanager
@@ -32,3 +34,20 @@ def drained_on_signals(in_hand: str) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_engine_on_signals(engine: Engine) -> None:
+    """Let the first Ctrl-C drain what is in flight, and the second stop the running task at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def interrupt() -> None:
+        if engine.stopping and task is not None:
+            task.cancel()
+            return
+        err.print("Stopping: waiting for the replies in flight. Press Ctrl-C again to stop at once.")
+        engine.stop()
+
+    with suppress(NotImplementedError, RuntimeError):  # not on this platform, or not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from reflectune.cli.asking import calm_collector
 from reflectune.cli.job import address_of, settled
 from reflectune.cli.money import budget_of, dollars
-from reflectune.cli.screen import Meter, Reading, err
+from reflectune.cli.screen import Meter, Reading
+from reflectune.cli.signals import stop_engine_on_signals
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of, open_oracle
@@ -75,7 +75,7 @@ def ask(
 async def _ask(
     engine: Engine, settings: TraceSettings, rows: list[Question | Failure], outcome: Outcome, meter: Meter
 ) -> None:
-    _stop_on_signals(engine)
+    stop_engine_on_signals(engine)
     calm_collector()
     reasons: dict[str, int] = {}
     try:
@@ -95,20 +95,3 @@ def _money(budget: Budget | None) -> str:
     if budget is None:
         return "cost unknown"
     return dollars(budget.spent) if budget.spent else ""
-
-
-def _stop_on_signals(engine: Engine) -> None:
-    """Let the first Ctrl-C drain what is in flight, and the second stop at once."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-
-    def interrupt() -> None:
-        if engine.stopping and task is not None:
-            task.cancel()
-            return
-        err.print("Stopping: waiting for the replies in flight. Press Ctrl-C again to stop at once.")
-        engine.stop()
-
-    with suppress(NotImplementedError, RuntimeError):  # not on this platform, or not in the main thread
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt)

@@ -257,14 +257,21 @@ def _plan_elsewhere(asked: Asked, settings: TrainSettings, *, as_json: bool) -> 
         typer.echo(orjson.dumps(found).decode())
 
 
-def _dry(job: Job) -> dict[str, Any]:
-    data, course = job.data, job.course
+def _rows_of(job: Job) -> dict[str, Any]:
+    data = job.data
     return {
         "output": str(job.folder),
         "rows": len(data.rows),
         "held_out": len(data.held_out),
         "dropped": data.reasons,
         "cut": data.cut,
+    }
+
+
+def _dry(job: Job) -> dict[str, Any]:
+    course = job.course
+    return {
+        **_rows_of(job),
         "steps": len(course.split.steps),
         "devices": course.split.devices,
         "readings": course.split.readings,
@@ -347,14 +354,9 @@ def _device_names(course: Course, pupil: Pupil) -> tuple[str, ...]:
 
 
 def _summary(job: Job, fitted: Fitted) -> dict[str, Any]:
-    data = job.data
     figures = Figures.of(fitted.points)
     return {
-        "output": str(job.folder),
-        "rows": len(data.rows),
-        "held_out": len(data.held_out),
-        "dropped": data.reasons,
-        "cut": data.cut,
+        **_rows_of(job),
         **figures.model_dump(),
         "resumed_from": fitted.resumed,
         "stopped": fitted.stopped,

@@ -115,7 +115,7 @@ def open_source(source: str | Path, mapping: Mapping | None = None, split: str |
         InputError: The file is missing, empty, broken, or of no known shape.
         MissingExtraError: Parquet or the hub is asked for and the extra `hf` is not installed.
     """
-    name, read = str(source), _reader(str(source), split)
+    name, read = str(source), reader_of(str(source), split)
     with closing(read()) as rows:
         sample = list(islice(rows, _SAMPLE))
     if not sample:
@@ -127,7 +127,13 @@ def open_source(source: str | Path, mapping: Mapping | None = None, split: str |
     return Source(name, mapping, read)
 
 
-def _reader(name: str, split: str | None) -> Callable[[], Rows]:
+def reader_of(name: str, split: str | None = None) -> Callable[[], Rows]:
+    """What starts reading the rows of a file or of a data set of the hub, as they are.
+
+    Raises:
+        InputError: There is none, or of no known kind.
+        MissingExtraError: Parquet or the hub is asked for and the extra `hf` is not installed.
+    """
     path = Path(name)
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if path.is_dir():

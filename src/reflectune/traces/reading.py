@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from reflectune.errors import InputError
 from reflectune.formats import OWN_IDS, open_source
-from reflectune.formats.files import Rows
-from reflectune.formats.json_files import read_json
-from reflectune.formats.tables import read_csv, read_hub, read_parquet
+from reflectune.formats.source import reader_of
 from reflectune.recipe.traces import TraceForm
 from reflectune.records import Failure, digest
 from reflectune.traces.questions import (
@@ -30,15 +26,6 @@ from reflectune.traces.questions import (
 
 _SAMPLE = 20
 _LONGEST_RAW = 2_000
-_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
-_READERS: dict[str, Callable[[Path], Rows]] = {
-    ".json": read_json,
-    ".jsonl": read_json,
-    ".ndjson": read_json,
-    ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t"),
-    ".parquet": read_parquet,
-}
 _FORMS: dict[str, Callable[[dict[str, Any], str, str], Question]] = {
     "gsm8k": of_solution,
     "math": of_problem,
@@ -70,7 +57,7 @@ class Questions:
 
     def __init__(self, source: str, form: str = "auto") -> None:
         self.source = source
-        self._read = _reader(source)
+        self._read = reader_of(source)
         with closing(self._read()) as rows:
             sample = list(islice(rows, _SAMPLE))
         if not sample:
@@ -119,17 +106,6 @@ class Questions:
                         detail=f"{name}: row {number}: {fault.detail}.",
                         raw=str(raw)[:_LONGEST_RAW],
                     )
-
-
-def _reader(source: str) -> Callable[[], Rows]:
-    path = Path(source)
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if path.is_file() and suffix in _READERS and path.stat().st_size:
-        return partial(_READERS[suffix], path)
-    hub = _HUB_NAME.fullmatch(source)
-    if hub and not path.exists() and suffix not in _READERS and not path.parent.is_dir():
-        return partial(read_hub, hub["name"], hub["split"])
-    return open_source(source).read  # says what is wrong with the place
 
 
 def _form_of(sample: list[dict[str, Any]]) -> TraceForm:
