@@ -21,9 +21,20 @@ from measure import finished, save
 from on_real_rows import PROOF, real_data
 
 NAME = "reflection"
-TRACES, QUESTIONS, LEAST = 600, 50, 0.9
-FLAGS = ("--reflection", "--epochs", "1", "--batch", "8", "--learning-rate", "1e-4", "--max-length", "512")
-MORE = ("--held-out", "40", "--gguf", "q8_0", "--set", "checkpoints=1", "--set", "evaluations=5")
+TRACES, QUESTIONS, LEAST = 800, 50, 0.9
+FLAGS = ("--reflection", "--epochs", "2", "--batch", "8", "--learning-rate", "2e-4", "--max-length", "512")
+MORE = (
+    "--batch-tokens",
+    "4096",
+    "--held-out",
+    "40",
+    "--gguf",
+    "q8_0",
+    "--set",
+    "checkpoints=1",
+    "--set",
+    "evaluations=5",
+)
 
 
 def reflectune(*arguments: str) -> dict[str, Any]:
@@ -40,10 +51,10 @@ async def replies(model: str, system: str, questions: list[str]) -> list[tuple[s
     from reflectune.records import Message, Request, Sampling
 
     oracle = open_oracle(model)
-    sampling = Sampling(temperature=0, max_tokens=512)
+    sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512, seed=0)  # as Reflection 70B is sampled
     asked = [Request((Message("system", system), Message("user", text)), sampling) for text in questions]
     try:
-        said = await asyncio.gather(*(oracle.ask(request) for request in asked))
+        said = await asyncio.gather(*(oracle.complete(request) for request in asked))
     finally:
         await oracle.aclose()
     return [(reply.text, reply.finish_reason) for reply in said]

@@ -75,7 +75,7 @@ def row_losses(folder: str, held_out: Path) -> list[float]:
     with torch.no_grad():
         for row in rows:
             labels = torch.tensor([row.labels])
-            losses.append(float(model(torch.tensor([row.tokens]), labels=labels).loss))
+            losses.append(float(model(torch.tensor([list(row.tokens)]), labels=labels).loss))
     return losses
 
 
@@ -97,7 +97,7 @@ async def answers(gguf: Path) -> list[str]:
     oracle = open_oracle(f"local:{gguf}")
     try:
         how = Sampling(temperature=0, max_tokens=80)
-        return [(await oracle.ask(Request((Message("user", text),), how))).text for text in QUESTIONS]
+        return [(await oracle.complete(Request((Message("user", text),), how))).text for text in QUESTIONS]
     finally:
         await oracle.aclose()
 

@@ -19,8 +19,8 @@ from reflectune.exports.kit import as_yaml, student_of
 from reflectune.exports.schedule import every, held_out_rows, scheduled
 from reflectune.exports.survey import survey
 from reflectune.exports.wording import Chat, Plain, wording
-from reflectune.formats import Row, open_source
-from reflectune.lessons import Lesson, lesson_of
+from reflectune.formats import open_source
+from reflectune.lessons import Lesson
 from reflectune.recipe import TrainSettings
 from reflectune.records import Example, Failure
 
@@ -122,15 +122,6 @@ def test_templates_by_name_and_by_file(tmp_path: Path) -> None:
     for name in ("alpacca", str(tmp_path / "nowhere.jinja")):
         with pytest.raises(SettingsError, match="no template"):
             wording(name)
-
-
-@pytest.mark.parametrize(
-    "trace", ["no", {}, {"mistakes": [[0]]}, {"mistakes": [[3, 2]]}, {"mistakes": [[0, 9]]}, {"mistakes": "no"}]
-)
-def test_a_trace_that_marks_no_place_is_left_out(trace: object) -> None:
-    found = lesson_of(Row(7, {"trace": trace}, Example("1", "a", "b"), None), "export")
-    assert isinstance(found, Failure)
-    assert (found.reason, found.detail.partition(":")[0]) == ("trace", "row 7")
 
 
 def test_what_carries_no_loss() -> None:

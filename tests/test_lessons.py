@@ -48,8 +48,6 @@ def test_marked_mistakes_are_read() -> None:
         ({"mistakes": [["a", "b"]]}, "a mistake is written"),
         ({"mistakes": [[1, 2, 3]]}, "a mistake is written"),
         ({"mistakes": "none"}, "does not say where the mistakes are"),
-        ({}, "does not say where the mistakes are"),
-        ("text", "does not say where the mistakes are"),
     ],
 )
 def test_marks_that_cannot_be_read_are_a_failure_of_the_row(trace: object, what: str) -> None:
@@ -59,6 +57,13 @@ def test_marks_that_cannot_be_read_are_a_failure_of_the_row(trace: object, what:
     assert isinstance(found, Failure)
     assert (found.id, found.stage, found.reason) == ("own", "train", "trace")
     assert re.search(what, found.detail)
+
+
+@pytest.mark.parametrize("trace", [None, "id-77", {}, {"spans": []}, 3])
+def test_a_column_of_that_name_that_marks_nothing_is_another_column(trace: object) -> None:
+    found = lesson_of(row(THOUGHT, trace=trace), "train")
+    assert isinstance(found, Lesson)
+    assert found.mistakes is None
 
 
 def test_an_empty_answer_teaches_nothing() -> None:

@@ -98,7 +98,7 @@ def marked(text: str, part: str) -> tuple[Span, ...]:
 def test_only_what_the_assistant_says_carries_loss_with_the_token_that_ends_it(chatml: Any) -> None:
     found = masked(chatml, turns("Hello?", "Good day.", "And you?", "Fine.", system="Be kind."))
     assert learnt(chatml, found) == ["Good day.<|im_end|>", "Fine.<|im_end|>"]
-    assert chatml.decode(found.tokens) == chatml.apply_chat_template(
+    assert chatml.decode(list(found.tokens)) == chatml.apply_chat_template(
         list(turns("Hello?", "Good day.", "And you?", "Fine.", system="Be kind.")), tokenize=False
     )
 
@@ -181,7 +181,7 @@ def test_templates_of_text_end_an_answer(template: str, prompt: str, answer: str
     tokenizer = spelling(begins=True)
     found = masked(tokenizer, turns("Which colour?", "Blue."), template=template)
     assert isinstance(found, Masked)
-    text = tokenizer.decode(found.tokens)
+    text = tokenizer.decode(list(found.tokens))
     assert text.startswith("<s>")
     assert text.count("<s>") == 1
     assert learnt(tokenizer, found) == [answer]
@@ -193,7 +193,7 @@ def test_an_input_stands_apart_where_the_template_has_a_place_for_it() -> None:
     said = ({"role": "user", "content": "Sort.", "input": "b a"}, {"role": "assistant", "content": "a b"})
     found = masked(tokenizer, said, template="alpaca")
     assert isinstance(found, Masked)
-    assert "### Instruction:\nSort.\n\n### Input:\nb a\n\n### Response:a b</s>" in tokenizer.decode(found.tokens)
+    assert "### Instruction:\nSort.\n\n### Input:\nb a\n\n### Response:a b</s>" in tokenizer.decode(list(found.tokens))
 
 
 def test_vicuna_says_its_preamble_once_and_takes_a_system_prompt_for_it() -> None:
@@ -201,7 +201,7 @@ def test_vicuna_says_its_preamble_once_and_takes_a_system_prompt_for_it() -> Non
     said = turns("A?", "a.", "B?", "b.", system="Be brief.")
     found = masked(tokenizer, said, template="vicuna")
     assert isinstance(found, Masked)
-    text = tokenizer.decode(found.tokens)
+    text = tokenizer.decode(list(found.tokens))
     assert text == "Be brief. USER: A? ASSISTANT: a.</s>USER: B? ASSISTANT: b.</s>"
     assert learnt(tokenizer, found) == ["a.</s>", "b.</s>"]
 
@@ -224,6 +224,14 @@ def test_a_template_that_hides_earlier_thoughts_learns_from_the_last_answer(chat
     said = turns("A?", "<think>hm</think>a.", "B?", "<think>so</think>b.")
     (found,) = masker.read([Conversation("row", said)])
     assert learnt(chatml, found) == ["<think>so</think>b.<|im_end|>"]
+    assert isinstance(found, Masked)
+    assert found.hidden == 1
+
+
+def test_an_answer_is_not_found_in_what_the_template_writes_before_it(chatml: Any) -> None:
+    thinking = CHATML.replace("{{ m.content }}", "{{ '<think></think>' if m.role == 'assistant' }}{{ m.content }}")
+    (found,) = Masker(chatml, ChatText("thinking", thinking), 4000).read([Conversation("row", turns("A?", "think"))])
+    assert learnt(chatml, found) == ["think<|im_end|>"]
 
 
 def test_a_template_that_changes_the_answer_refuses_the_row(chatml: Any) -> None:
@@ -314,5 +322,5 @@ def test_the_mask_on_the_real_tokenizer_and_template(system: str) -> None:
 
 def _silent(tokenizer: Any, found: Masked | Failure) -> Sequence[str]:
     assert isinstance(found, Masked)
-    flipped = Masked(found.id, found.tokens, tuple(not trains for trains in found.trains))
+    flipped = Masked(found.id, found.tokens, bytes(not trains for trains in found.trains))
     return learnt(tokenizer, flipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ def refused(*words: str) -> ReflectuneError:
 def test_the_preview_marks_what_carries_loss_without_colours() -> None:
     tokenizer = spelling()
     ids = tokenizer("ab\ncd", add_special_tokens=False).input_ids
-    row = Masked("r", tuple(ids), (False, False, False, True, True))
+    row = Masked("r", array("i", ids), bytes([0, 0, 0, 1, 1]))
     assert drawn(row, tokenizer, coloured=False).plain == "ab↵\n⟦c⟧⟦d⟧"
 
 
 def test_the_preview_marks_it_in_colours_on_a_terminal() -> None:
     tokenizer = spelling()
     ids = tokenizer("ab", add_special_tokens=False).input_ids
-    text = drawn(Masked("r", tuple(ids), (False, True)), tokenizer, coloured=True)
+    text = drawn(Masked("r", array("i", ids), bytes([0, 1])), tokenizer, coloured=True)
     assert text.plain == "ab"
     assert "green" in str(text.spans[1].style)
     assert "green" not in str(text.spans[0].style)

@@ -38,7 +38,7 @@ async def test_the_embedded_model_learns_from_real_rows_and_answers(tmp_path: Pa
     oracle = open_oracle(f"local:{tmp_path / 'out' / 'student.gguf'}")
     try:
         asked = Request((Message("user", "What is the capital of France?"),), Sampling(temperature=0, max_tokens=40))
-        reply = await oracle.ask(asked)
+        reply = await oracle.complete(asked)
     finally:
         await oracle.aclose()
     assert "Paris" in reply.text

@@ -88,11 +88,13 @@ def _id(row: Row, example: Example) -> str:
 
 
 def _mistakes(trace: Any, response: str) -> tuple[Span, ...] | None:
-    if trace is None:
-        return None
     match trace:
         case {"mistakes": list(spans)}:
             return tuple(_span(span, len(response)) for span in spans)
+        case {"mistakes": _}:
+            pass
+        case _:  # a column that others call so too
+            return None
     raise ValueError(f"its column {TRACE} does not say where the mistakes are")
 
 

@@ -23,8 +23,8 @@ from reflectune.cli.planning import plan_elsewhere, show_plan
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.cli.signals import drained_on_signals
-from reflectune.errors import MissingExtraError, RunError, SettingsError
-from reflectune.formats import open_source, parse_mapping, write_rows
+from reflectune.errors import MissingExtraError, ReflectuneError, RunError, SettingsError
+from reflectune.formats import Source, open_source, parse_mapping
 from reflectune.formats.source import Row
 from reflectune.recipe import TrainSettings, overridden
 from reflectune.records import Failure, digest
@@ -33,11 +33,12 @@ from reflectune.training import curves
 from reflectune.training.batches import check_split
 from reflectune.training.callback import Watch
 from reflectune.training.card import model_card
-from reflectune.training.course import Course, Devices, course_of
+from reflectune.training.course import Course, Devices, check_launch, course_of
 from reflectune.training.curves import Point
 from reflectune.training.dataset import TrainingData, held_out_of, hold_out, read_data
 from reflectune.training.facts import Facts, Figures
-from reflectune.training.fit import Fitted, Job, fit
+from reflectune.training.fit import Fitted, fit
+from reflectune.training.folder import Job, check_folder
 from reflectune.training.masks import Masked, Masker
 from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.report import write_report
@@ -142,6 +143,7 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     check_split(settings.batch, Devices.found(gpu=False).count)
     pupil = find_pupil(settings)
     check_outputs(pupil)
+    check_folder(asked.folder, settings.student)
     masker = Masker(pupil.tokenizer, pupil.template, settings.max_length, drops_overlong=settings.drops_overlong)
     if preview is not None:
         _preview(asked, masker, pupil, preview)
@@ -153,6 +155,7 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     if not quiet:
         _announce(asked, job)
     if not dry_run:
+        check_launch()
         _train(asked, job, as_json=as_json)
     elif as_json:
         typer.echo(orjson.dumps(_dry(job)).decode())
@@ -190,8 +193,12 @@ def check_trackers(settings: TrainSettings) -> None:
             ) from None
 
 
+def _source(asked: Asked, name: str) -> Source:
+    return open_source(name, parse_mapping(asked.map) if asked.map else None)
+
+
 def _rows(asked: Asked) -> Iterator[Row]:
-    return islice(open_source(asked.file, parse_mapping(asked.map) if asked.map else None).rows(), asked.limit)
+    return islice(_source(asked, asked.file).rows(), asked.limit)
 
 
 def _preview(asked: Asked, masker: Masker, pupil: Pupil, count: int) -> None:
@@ -208,7 +215,7 @@ def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool)
         told = "rows mark a mistake, which carries loss as all of the answer does: --reflection leaves it out."
         say(Text(f"{data.marked:,} {told}", style="yellow"), quiet=quiet)
     if settings.held_out_data is not None:
-        others = read_data(open_source(str(settings.held_out_data)).rows(), masker, settings.loss_on)
+        others = read_data(_source(asked, str(settings.held_out_data)).rows(), masker, settings.loss_on)
         found = held_out_of(data, others, asked.file)
     else:
         found = hold_out(data, settings.held_out, settings.seed, asked.file)
@@ -218,6 +225,9 @@ def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool)
             some = [one for one in found.refused if one.reason == reason]
             named = ", ".join(one.id for one in some[:_SHOWN]) + (", ..." if count > _SHOWN else "")
             say(f"  {count:>6,} {reason} ({named}): {some[0].detail}", quiet=quiet)
+    if found.hidden:
+        told = "earlier answers carry no loss: the template writes them otherwise than when they are given."
+        say(f"{found.hidden:,} {told}", quiet=quiet)
     if found.cut:
         say(f"{found.cut:,} rows are longer than {settings.max_length:,} tokens: their end is cut off.", quiet=quiet)
     return found
@@ -284,9 +294,6 @@ def _dry(job: Job) -> dict[str, Any]:
 
 def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
     total = len(job.course.split.steps)
-    if job.devices.leads:
-        _write_dropped(asked.folder, job.data)
-        job.course.settings.save(asked.folder / "train.yaml")
     with Meter(total, 0, quiet=quiet, unit="steps") as meter, drained_on_signals("this step is finished") as stopping:
 
         def told(point: Point) -> None:
@@ -300,18 +307,14 @@ def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
         return fit(job, Watch(told, stopping), fresh=asked.fresh)
 
 
-def _write_dropped(folder: Path, data: TrainingData) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_rows(folder / "dropped.jsonl", (one.model_dump() for one in data.refused))
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error}.", mend="Name another folder with --output.") from error
-
-
 def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
     """Write merged adapters, the GGUF file, the card and the report."""
     data, pupil, course = job.data, job.pupil, job.course
-    merged, gguf = write_outputs(asked.folder, pupil, course.settings)
+    merged = gguf = fault = None
+    try:
+        merged, gguf = write_outputs(asked.folder, pupil, course.settings)
+    except (ReflectuneError, OSError) as error:  # the student is there, and is described before this is told
+        fault = error
     path = Path(asked.file)
     facts = Facts(
         name=asked.folder.resolve().name,
@@ -327,6 +330,7 @@ def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
         dropped=data.reasons,
         template=pupil.template.name,
         template_hash=digest(pupil.template.text)[:16],
+        system=next(iter(data.systems)) or None if len(data.systems) == 1 else None,
         figures=Figures.of(fitted.points),
         read_tokens=course.tokens,
         seconds=fitted.seconds,
@@ -337,6 +341,8 @@ def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
     )
     write_report(asked.folder, fitted.points, facts)
     (asked.folder / "README.md").write_text(model_card(facts), encoding="utf-8")
+    if fault is not None:
+        raise fault
     return facts
 
 

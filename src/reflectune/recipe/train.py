@@ -104,6 +104,8 @@ class TrainSettings(Settings):
     def _together(self) -> Self:
         if self.tags == "tokens" and not self.reflection:
             raise ValueError("tags are tokens of their own only for traces (reflection)")
+        if self.tags == "tokens" and self.deepspeed:
+            raise ValueError("tags as tokens are not for DeepSpeed, which splits the embeddings before they are made")
         if self.loss not in {None, "whole"} and not self.reflection:
             raise ValueError(f"a loss {self.loss} is for traces (reflection)")
         if self.batch_tokens is not None and self.batch_tokens < self.max_length:

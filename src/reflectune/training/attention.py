@@ -15,27 +15,62 @@ from reflectune.student.runtime import torch_and_transformers
 ROW_BY_ROW = "reflectune_row_by_row"
 _PLAIN_ONLY = ("sliding_window", "attn_logit_softcapping", "attention_chunk_size")
 """What a model's attention may have that the one here does not compute."""
+_NOISE = 0.05
+"""How far logits in bfloat16 may differ, in their standard deviations."""
 
 
-def attention_for(config: Any, *, gpu: bool) -> str:
-    """The name of the attention that keeps rows apart, for transformers.
+def attentions(config: Any, *, gpu: bool, bfloat16: bool) -> list[str]:
+    """The names of the attentions that may keep rows apart, for transformers, the best first.
+
+    A model need not support the first: whoever loads it tries the next.
 
     Args:
         config: The model's configuration.
         gpu: Whether it runs on one.
+        bfloat16: Whether products are computed in bfloat16, which FlashAttention needs.
 
     Returns:
-        FlashAttention where it is installed; on a CPU the one of this module, for models whose attention is plain; else
-        torch's, which takes a mask made of the positions.
+        FlashAttention where it is installed; on a CPU the one of this module, for models whose attention is plain; then
+        torch's, which takes a mask made of the positions; then the plainest.
     """
+    others = ["sdpa", "eager"]
     if gpu:
-        return "flash_attention_2" if importlib.util.find_spec("flash_attn") else "sdpa"
+        return ["flash_attention_2", *others] if bfloat16 and importlib.util.find_spec("flash_attn") else others
     text = config.get_text_config()
     if any(getattr(text, name, None) for name in _PLAIN_ONLY):
-        return "sdpa"
+        return others
     _, transformers = torch_and_transformers()
     transformers.AttentionInterface.register(ROW_BY_ROW, row_by_row)
-    return ROW_BY_ROW
+    return [ROW_BY_ROW, *others]
+
+
+def mixes_rows(model: Any, vocabulary: int) -> bool:
+    """Whether a row that is read after another one comes out otherwise than alone.
+
+    So it does in models that carry a state from token to token, and in those whose layers do not hand on the borders.
+
+    Args:
+        model: A model whose weights are whole.
+        vocabulary: How many tokens there are to draw rows from.
+    """
+    torch, _ = torch_and_transformers()
+    drawn = torch.Generator().manual_seed(0)
+    rows = [torch.randint(vocabulary, (count,), generator=drawn) for count in (7, 9)]
+    tokens = torch.cat(rows)[None].to(model.device)
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None].to(model.device)
+    borders = torch.tensor([0, 7, 16], dtype=torch.int32, device=model.device)
+    where = {"cu_seq_lens_q": borders, "cu_seq_lens_k": borders, "max_length_q": 9, "max_length_k": 9}
+    trains = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            together = model(input_ids=tokens, position_ids=positions, use_cache=False, **where).logits[0, 7:].float()
+            alone = model(input_ids=rows[1][None].to(model.device), use_cache=False).logits[0].float()
+    except (TypeError, ValueError):  # it takes no positions
+        return True
+    finally:
+        model.train(trains)
+    return bool((together - alone).square().mean().sqrt() > _NOISE * alone.std())
 
 
 def row_by_row(  # noqa: PLR0913, PLR0917 - transformers calls it so

@@ -1,4 +1,4 @@
-"""What happens between steps: curves are written, checkpoints marked, and a run that goes wrong is stopped."""
+"""What happens between steps: curves are written, and a run that goes wrong is stopped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from reflectune.errors import RunError
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.training.batches import Schedule
-from reflectune.training.checkpoints import mark_whole
 from reflectune.training.curves import Point
 from reflectune.training.packs import Packs
 
@@ -47,7 +45,7 @@ class Watch:
 
 
 class Between:
-    """Writes the curves, marks checkpoints that are whole, stops when asked to or where the loss is no number."""
+    """Writes the curves, and stops when asked to or where the loss is no number."""
 
     def __init__(self, reading: Reading, watch: Watch) -> None:
         self._watch = watch
@@ -92,11 +90,6 @@ class Between:
                 )
             )
 
-    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Say that a checkpoint is whole, once all of it is written."""
-        if state.is_world_process_zero:
-            mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-
     def _seconds(self) -> float:
         return round(time.monotonic() - self._began, 3)
 
@@ -118,7 +111,7 @@ def _anywhere(asked: bool, args: Any) -> bool:
 
 
 def _check(step: int, logs: dict[str, float]) -> None:
-    for name, told in (("loss", "loss"), ("eval_loss", "held-out loss")):
+    for name, told in (("loss", "loss"), ("eval_loss", "held-out loss"), ("grad_norm", "norm of the gradients")):
         if name in logs and not math.isfinite(logs[name]):
             raise RunError(
                 f"The {told} is {logs[name]} at step {step}.",

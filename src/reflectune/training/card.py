@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -25,7 +26,7 @@ folder = "{folder}"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {loader}.from_pretrained(folder)
 
-turns = [{{"role": "user", "content": "{question}"}}]
+turns = [{turns}]
 prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
 reply = model.generate(**prompt, max_new_tokens=512)
 print(tokenizer.decode(reply[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))"""
@@ -78,15 +79,28 @@ def _what(facts: Facts) -> list[str]:
     ]
 
 
+def _turns(facts: Facts) -> str:
+    """The turns of the example, as Python."""
+    turns = [("system", facts.system)] if facts.system else []
+    said = (f'{{"role": "{role}", "content": {_quoted(text)}}}' for role, text in (*turns, ("user", _QUESTION)))
+    return ", ".join(said) if not turns else "\n    " + ",\n    ".join(said) + ",\n"
+
+
+def _quoted(text: str) -> str:
+    """A text as a literal that neither ends the fence around it nor the line."""
+    return json.dumps(text, ensure_ascii=False).replace("`", "\\u0060")
+
+
 def _asking(facts: Facts) -> list[str]:
     loader = "AutoPeftModelForCausalLM" if facts.adapters else "AutoModelForCausalLM"
     imports = _IMPORTS[facts.adapters]
-    program = _PYTHON.format(imports=imports, loader=loader, folder=_word(facts.name), question=_QUESTION)
+    program = _PYTHON.format(imports=imports, loader=loader, folder=_word(facts.name), turns=_turns(facts))
     told = f" (hash `{_word(facts.template_hash)}`)" if facts.template_hash else ""
     lines = [
         "## How to ask it",
         "",
         f"It was trained with the prompt template {_plain(facts.template)}{told}, which is saved with its tokenizer:",
+        *(("Every row began with the same system prompt: ask with it too.",) if facts.system else ()),
         "",
         *("```python", program, "```"),
     ]

@@ -20,6 +20,12 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(_PREFIX))
 
 
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all but so many of the newest checkpoints."""
+    for one in sorted(_checkpoints(folder), key=step_of)[:-count]:
+        shutil.rmtree(one)
+
+
 def last_whole(folder: Path) -> Path | None:
     """The newest complete checkpoint in a folder; `None` where there is none."""
     whole = [one for one in _checkpoints(folder) if (one / _WHOLE).is_file()]

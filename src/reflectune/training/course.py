@@ -71,6 +71,20 @@ class Course:
     trainable: int
 
 
+def check_launch() -> None:
+    """Refuse to train in one process that sees several GPUs, of which it would use one.
+
+    Raises:
+        SettingsError: It does.
+    """
+    torch, _ = torch_and_transformers()
+    if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
+        raise SettingsError(
+            f"This process sees {torch.cuda.device_count()} GPUs, and trains on one.",
+            mend="Start it with torchrun --nproc-per-node N -m reflectune, or show it one: CUDA_VISIBLE_DEVICES=0.",
+        )
+
+
 def course_of(data: TrainingData, pupil: Pupil, settings: TrainSettings, devices: Devices) -> Course:
     """What a run will read.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reflectune.errors import InputError
 from reflectune.formats.source import Row
@@ -30,6 +29,7 @@ class TrainingData:
         held_out: Those that the loss is measured on, and that nothing is learnt from.
         refused: Those that are neither, with the reason.
         marked: How many rows say where their mistakes are.
+        systems: The system prompts that rows begin with, up to two of them; empty for a row without one.
     """
 
     end_token: int
@@ -37,6 +37,7 @@ class TrainingData:
     held_out: list[Masked] = field(default_factory=list)
     refused: list[Failure] = field(default_factory=list)
     marked: int = 0
+    systems: set[str] = field(default_factory=set)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -48,11 +49,16 @@ class TrainingData:
         """How many rows are learnt from without their end."""
         return sum(row.cut for row in self.rows)
 
+    @property
+    def hidden(self) -> int:
+        """How many earlier answers of conversations carry no loss, as the template writes them otherwise."""
+        return sum(row.hidden for row in self.rows)
+
     def digest(self) -> str:
         """What tells these rows, their masks and their order from others: 16 hex digits."""
         seen = hashlib.blake2b(digest_size=8)
         for row in (*self.rows, *self.held_out):
-            seen.update(array("l", row.tokens).tobytes() + bytes(row.trains) + b"\n")
+            seen.update(row.tokens.tobytes() + row.trains + b"\n")
         return seen.hexdigest()
 
 
@@ -73,6 +79,8 @@ def read_data(rows: Iterable[Row], masker: Masker, loss_on: LossOn = "whole") ->
                 data.refused.append(lesson)
             else:
                 data.marked += bool(lesson.mistakes)
+                if len(data.systems) < 2:  # noqa: PLR2004 - one that all share, or not
+                    data.systems.add(lesson.example.system)
                 yield conversation_of(lesson, loss_on, takes_input=masker.template.takes_input)
 
     for masked in masker.read(conversations()):
@@ -102,7 +110,7 @@ def hold_out(data: TrainingData, share: str, seed: int, source: str) -> Training
     apart = set(drawn)
     held_out = [data.rows[place] for place in sorted(apart)]
     rest = [row for place, row in enumerate(data.rows) if place not in apart]
-    return _without_copies(TrainingData(data.end_token, rest, held_out, data.refused), source)
+    return _without_copies(replace(data, rows=rest, held_out=held_out), source)
 
 
 def held_out_of(data: TrainingData, others: TrainingData, source: str) -> TrainingData:
@@ -113,14 +121,14 @@ def held_out_of(data: TrainingData, others: TrainingData, source: str) -> Traini
 
 
 def _without_copies(data: TrainingData, source: str) -> TrainingData:
-    known = {row.tokens for row in data.held_out}
-    copies = [row for row in data.rows if row.tokens in known]
+    known = {row.tokens.tobytes() for row in data.held_out}
+    copies = [row for row in data.rows if row.tokens.tobytes() in known]
     refused = [Failure(id=row.id, stage=STAGE, reason="held-out-copy", detail=_COPY) for row in copies]
-    rows = [row for row in data.rows if row.tokens not in known]
+    rows = [row for row in data.rows if row.tokens.tobytes() not in known]
     if len(rows) < 2:  # noqa: PLR2004
         told = ", ".join(f"{reason} {count}" for reason, count in data.reasons.items())
         raise InputError(
             f"{source}: {len(rows)} row can be learnt from{f' (left out: {told})' if told else ''}.",
             mend="Name a data set with more rows, or hold fewer of them out with --held-out.",
         )
-    return TrainingData(data.end_token, rows, data.held_out, [*data.refused, *refused])
+    return replace(data, rows=rows, refused=[*data.refused, *refused])

@@ -91,6 +91,7 @@ class Facts(Record):
         dropped: How many rows were neither, by reason.
         template: The name of the prompt template.
         template_hash: A hash of its text.
+        system: The system prompt that every row began with; `None` where they had none, or different ones.
         figures: What the curves came to.
         read_tokens: Tokens that were read in all, those without loss included.
         seconds: How long training took.
@@ -115,6 +116,7 @@ class Facts(Record):
     dropped: dict[str, int] = Field(default_factory=dict)
     template: str
     template_hash: str = ""
+    system: str | None = None
     figures: Figures = Figures()
     read_tokens: int | None = None
     seconds: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,48 +12,18 @@ from typing import Any
 
 import orjson
 
-from reflectune.errors import RunError, SettingsError
-from reflectune.records import digest
+from reflectune.errors import RunError
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.training import curves
 from reflectune.training.batches import held_out_packs
 from reflectune.training.callback import Reading, Watch
-from reflectune.training.checkpoints import last_whole, remove_broken, step_of
-from reflectune.training.course import Course, Devices
+from reflectune.training.checkpoints import step_of
 from reflectune.training.curves import Point
-from reflectune.training.dataset import TrainingData
+from reflectune.training.folder import CHECKPOINTS, CURVES, Job, prepare
 from reflectune.training.outputs import own_dtype
 from reflectune.training.packs import Packs
 from reflectune.training.student import Pupil, load_model, stop_at
 from reflectune.training.trainer import arguments, build_trainer
-
-CHECKPOINTS = "checkpoints"
-CURVES = "curves.jsonl"
-_MARK = "training.json"
-_FREE = {
-    *("batch_tokens", "checkpoints", "deepspeed", "evaluations", "gguf", "gradient_checkpointing"),
-    *("keep_checkpoints", "merge", "report_to"),
-}
-"""Settings that may change between a run and its resumption: they do not change what is learnt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done.
-
-    Attributes:
-        data: The rows.
-        pupil: The student.
-        course: What is read.
-        devices: What it is computed on.
-        folder: Where the student is written.
-    """
-
-    data: TrainingData
-    pupil: Pupil
-    course: Course
-    devices: Devices
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +65,15 @@ def fit(job: Job, watch: Watch, *, fresh: bool) -> Fitted:
     """
     began = time.monotonic()
     pupil, folder, split = job.pupil, job.folder, job.course.split
-    resumed = _prepared(job, fresh=fresh)
     held_out = _held_out(job)
     reading = Reading(split, Packs(job.data.rows, split, pupil.blank), held_out)
     with _memory_watched(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft and TRL still call
         warnings.filterwarnings("ignore", message=".*save_embedding_layers")  # new tags have embeddings: it is right
+        args = arguments(job.course, folder / CHECKPOINTS, gpu=pupil.gpu)  # first: they say how weights are split
+        resumed = prepare(job, fresh=fresh)
         model = load_model(pupil, bfloat16=job.course.bfloat16)
         model.config.use_cache = False
-        args = arguments(job.course, folder / CHECKPOINTS, gpu=pupil.gpu)
         args.eval_on_start = held_out is not None and resumed is None
         if held_out is None:
             args.eval_strategy = "no"
@@ -135,46 +104,6 @@ def _held_out(job: Job) -> Packs | None:
     return Packs(rows, split, job.pupil.blank)
 
 
-def _mark(job: Job) -> str:
-    """What tells this run from one with other settings or data."""
-    settings = job.course.settings.model_dump(mode="json", exclude=_FREE)
-    steps = [sorted(row for pack in step for row in pack) for step in job.course.split.steps]
-    return digest([settings, job.data.digest(), job.pupil.found.revision, job.pupil.template.text, steps])
-
-
-def _prepared(job: Job, *, fresh: bool) -> Path | None:
-    """Make the folder ready; returns the checkpoint to go on from."""
-    folder, mark = job.folder, _mark(job)
-    checkpoints = folder / CHECKPOINTS
-    if not job.devices.leads:
-        return None if fresh else last_whole(checkpoints)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        known = _known(folder)
-        if fresh:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            (folder / CURVES).unlink(missing_ok=True)
-        elif known not in {None, mark}:
-            raise SettingsError(
-                f"{folder} holds a student that was trained with other settings or data.",
-                mend="Name another folder with --output, or train it over with --fresh.",
-            )
-        remove_broken(checkpoints)
-        (folder / _MARK).write_bytes(orjson.dumps({"mark": mark}))
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error}.", mend="Name another folder with --output.") from error
-    last = last_whole(checkpoints)
-    curves.cut(folder / CURVES, step_of(last) if last else -1)
-    return last
-
-
-def _known(folder: Path) -> str | None:
-    try:
-        return str(orjson.loads((folder / _MARK).read_bytes())["mark"])
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-
-
 def _written(path: Path, tell: Callable[[Point], None]) -> Callable[[Point], None]:
     def told(point: Point) -> None:
         curves.append(path, point)
@@ -199,8 +128,7 @@ def _save(trainer: Any, pupil: Pupil, end_token: int, folder: Path) -> None:
         if split and (config := folder / "config.json").is_file():
             dtype = str(own_dtype(pupil)).removeprefix("torch.")
             config.write_bytes(orjson.dumps(orjson.loads(config.read_bytes()) | {"dtype": dtype}))
-        for name in ("README.md", "training_args.bin", f"{CHECKPOINTS}/README.md"):
-            (folder / name).unlink(missing_ok=True)  # ours is another card, and the settings are in train.yaml
+        (folder / "training_args.bin").unlink(missing_ok=True)  # the settings are in train.yaml
 
 
 @contextmanager

@@ -7,6 +7,7 @@ up to the first special token, by which the student learns to stop.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -34,12 +35,14 @@ class Masked:
         tokens: Every token that is read.
         trains: Which of them carry loss.
         cut: Whether the end was cut off.
+        hidden: How many earlier answers carry no loss, as the template writes them otherwise than when they were given.
     """
 
     id: str
-    tokens: tuple[int, ...]
-    trains: tuple[bool, ...]
+    tokens: array[int]
+    trains: bytes
     cut: bool = False
+    hidden: int = 0
 
     @property
     def labels(self) -> list[int]:
@@ -56,12 +59,14 @@ class _Written:
         answers: The characters of each answer that is learnt from.
         ends: Where the template's own text after each of them ends.
         silent: Characters of them that carry no loss.
+        hidden: How many earlier answers are not among them.
     """
 
     text: str
     answers: list[Span]
     ends: list[int]
     silent: list[Span]
+    hidden: int
 
 
 class Masker:
@@ -148,7 +153,8 @@ class Masker:
         response = turns[-1]["content"]
         begin -= len(response) - len(response.lstrip())  # a template may strip what it is given
         silent = [(begin + first, begin + last) for first, last in conversation.silent]
-        return _Written(text, answers, ends, silent)
+        given = sum(turn["role"] == "assistant" for turn in turns)
+        return _Written(text, answers, ends, silent, given - len(answers))
 
     def _answer(self, turns: tuple[dict[str, str], ...], text: str) -> tuple[Span, int] | None:
         """Where the last turn's words lie in a conversation's text, and where what is written after them ends."""
@@ -159,8 +165,8 @@ class Masker:
         bare = len(self._rendered(turns[:-1]))
         words = turns[-1]["content"].strip()
         asked = len(commonprefix([prompt, upto]))  # noqa: RUF071
-        begin = text.find(words, max(asked, bare))
-        if begin < 0 or not words or begin + len(words) > len(upto):
+        begin = text.rfind(words, max(asked, bare), len(upto))
+        if begin < 0 or not words:
             return None
         return (begin, begin + len(words)), len(upto)
 
@@ -194,7 +200,8 @@ class Masker:
             if len(tokens) > len(kept):
                 detail = f"what stands before its answer takes all of the {self._max_length:,} tokens"
             return row.refused("no-trainable-token", detail)
-        return Masked(row.id, tuple(kept), (False, *trains[1 : len(kept)]), cut=len(tokens) > len(kept))
+        carry = bytes([False, *trains[1 : len(kept)]])
+        return Masked(row.id, array("i", kept), carry, cut=len(tokens) > len(kept), hidden=written.hidden)
 
 
 def _mark(trains: list[bool], spans: Sequence[Span], characters: Span, *, carries: bool) -> None:

@@ -25,9 +25,13 @@ def check_outputs(pupil: Pupil) -> None:
     Raises:
         SettingsError: A GGUF file is asked for, and the student is no Llama or its tokenizer is of another kind.
     """
-    folder = Path(pupil.found.folder)
-    if pupil.settings.gguf and folder.is_dir():
-        read_vocabulary(folder, read_shape(folder).vocab_size)
+    if not pupil.settings.gguf:
+        return
+    with tempfile.TemporaryDirectory(prefix="reflectune-") as draft:
+        folder = Path(draft)
+        pupil.config.save_pretrained(folder)
+        pupil.tokenizer.save_pretrained(folder)
+        read_vocabulary(folder, max(read_shape(folder).vocab_size, len(pupil.tokenizer)))
 
 
 def write_outputs(folder: Path, pupil: Pupil, settings: TrainSettings) -> tuple[Path | None, Path | None]:

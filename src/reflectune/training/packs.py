@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -26,7 +27,7 @@ class Packs:
 
     def __init__(self, rows: Sequence[Masked], split: Schedule, blank: int) -> None:
         self._rows = rows
-        self._nothing = Masked("", (blank,), (False,))
+        self._nothing = Masked("", array("i", [blank]), bytes(1))
         self.packs = split.packs
 
     def dataset(self) -> Any:

@@ -11,7 +11,7 @@ from reflectune.recipe import TrainSettings
 from reflectune.student.chat_text import ChatText, chat_text
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.weights import Found, find_student
-from reflectune.training.attention import attention_for
+from reflectune.training.attention import attentions, mixes_rows
 
 TAGS = tuple(f"<{slash}{name}>" for name in ("thinking", "reflection", "output") for slash in ("", "/"))
 
@@ -102,11 +102,12 @@ def load_model(pupil: Pupil, *, bfloat16: bool) -> Any:
 
     Raises:
         OracleError: They cannot be loaded.
+        SettingsError: Its rows would see each other in a pack.
     """
     torch, transformers = torch_and_transformers()
     settings = pupil.settings
     dtype = torch.bfloat16 if bfloat16 and settings.method != "full" else torch.float32
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention_for(pupil.config, gpu=pupil.gpu)}
+    options: dict[str, Any] = {"dtype": dtype}
     if settings.quantised:
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -114,18 +115,39 @@ def load_model(pupil: Pupil, *, bfloat16: bool) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(pupil.found.folder, **options)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:  # whatever transformers and the hub's library raise
-        raise OracleError(
-            f"The student {settings.student} cannot be loaded: {str(error).strip().partition(chr(10))[0]}",
-            mend="Check the folder or the hub id, and that it is a causal language model.",
-        ) from error
+    model = _loaded(pupil, options, attentions(pupil.config, gpu=pupil.gpu, bfloat16=bfloat16))
+    if settings.packing and not _is_split(model) and mixes_rows(model, model.config.get_text_config().vocab_size):
+        raise SettingsError(
+            f"{settings.student} reads a row otherwise after another one than alone, so its rows cannot be packed.",
+            mend="Read them one at a time: --set packing=false.",
+        )
     if pupil.new_tokens:
         embed_tags(model, pupil)
     return model
+
+
+def _loaded(pupil: Pupil, options: dict[str, Any], attention: list[str]) -> Any:
+    """The model with the first attention that it supports; a missing one is told before any weights are read."""
+    torch, transformers = torch_and_transformers()
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    for number, name in enumerate(attention, 1):
+        try:
+            return load(pupil.found.folder, **options, attn_implementation=name)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # whatever transformers and the hub's library raise
+            if number < len(attention) and isinstance(error, ValueError | KeyError | ImportError):
+                continue
+            raise OracleError(
+                f"The student {pupil.settings.student} cannot be loaded: {str(error).strip().partition(chr(10))[0]}",
+                mend="Check the folder or the hub id, and that it is a causal language model.",
+            ) from error
+    raise ValueError("no attention to load with")
+
+
+def _is_split(model: Any) -> bool:
+    """Whether this process holds only a part of the weights, or none of them yet."""
+    return any(weight.is_meta or hasattr(weight, "ds_id") for weight in model.parameters())
 
 
 def embed_tags(model: Any, pupil: Pupil) -> None:
@@ -164,6 +186,14 @@ def adapters(pupil: Pupil) -> Any:
         lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
         lora_dropout=settings.lora_dropout,
         target_modules=list(settings.lora_targets) or "all-linear",
-        trainable_token_indices=sorted(pupil.new_tokens) or None,
+        trainable_token_indices=_new_rows(pupil),
         task_type="CAUSAL_LM",
     )
+
+
+def _new_rows(pupil: Pupil) -> dict[str, list[int]] | None:
+    """Which rows of the embeddings are learnt beside the adapters, and of the head where it is a table of its own."""
+    if not pupil.new_tokens:
+        return None
+    tables = ("embed_tokens",) if pupil.config.get_text_config().tie_word_embeddings else ("embed_tokens", "lm_head")
+    return {table: sorted(pupil.new_tokens) for table in tables}

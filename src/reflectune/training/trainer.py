@@ -15,6 +15,7 @@ from typing import Any
 from reflectune.optional import load_optional
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.training.callback import Reading, Watch, callback
+from reflectune.training.checkpoints import keep_newest, mark_whole
 from reflectune.training.course import Course
 from reflectune.training.masks import NO_LOSS
 from reflectune.training.packs import Packs
@@ -115,6 +116,22 @@ def _trainer_class() -> Any:
                     if name not in tied
                 }
             super()._save(output_dir, state_dict)
+
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """Write none: ours comes at the end, and says what was trained."""
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            """Write a checkpoint, say that it is whole once every process has written, and only then remove others."""
+            most, self.args.save_total_limit = self.args.save_total_limit, None
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.save_total_limit = most
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                folder = Path(self.args.output_dir)
+                mark_whole(folder / f"checkpoint-{self.state.global_step}")
+                keep_newest(folder, most)
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
