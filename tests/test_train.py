@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+import reflectune
 from reflectune.cli.training import Asked, recipe_values
 from reflectune.errors import InputError, RunError, SettingsError
 from reflectune.formats import open_source
@@ -137,6 +138,16 @@ def test_a_student_learns_and_its_folder_is_whole(
     assert tokenizer.chat_template == CHATML
     assert tokenizer.eos_token == "<|im_end|>"
     assert tokenizer.eos_token_id in model.generation_config.eos_token_id
+
+
+def test_the_same_from_python_in_one_call(tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]) -> None:
+    told: list[Point] = []
+    wanted = settings(max_steps=2, held_out_data=data)
+    with pytest.raises(InputError, match="can be learnt from"):  # every row is held out
+        reflectune.train(data, wanted, tmp_path / "out")
+    fitted = reflectune.train(data, settings(max_steps=2), tmp_path / "out", watch=Watch(told.append))
+    assert fitted.points == told
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_packing_changes_no_loss(tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]) -> None:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from reflectune.traces import Trace as Trace
     from reflectune.traces import ask_traces as ask_traces
     from reflectune.traces import plant_traces as plant_traces
+    from reflectune.training.stage import train as train
 
 _HOMES = {
     "Candidate": "selection",
@@ -111,6 +112,7 @@ _HOMES = {
     "score": "scoring",
     "select": "selection",
     "stats": "evaluate",
+    "train": "training.stage",
     "write_rows": "formats",
 }
 

@@ -9,7 +9,9 @@ attention.py     rows that are read one after the other do not see each other
 packs.py         a step's rows as tensors
 course.py        what a run will read and on what, decided before any weights are loaded
 trainer.py       TRL's trainer over such batches; callback.py, checkpoints.py and curves.py serve it
-fit.py           the stage: load, build, run, save
+folder.py        what may be written where, and what a run that was stopped goes on from
+fit.py           load, build, run, save
+stage.py         all of it from Python, in one call
 plan.py, shape.py    how much memory it takes; devices/ holds configurations for many devices, recipes/ settings
 outputs.py       what is written of a trained student: merged adapters, a GGUF file (gguf_file.py,
                  gguf_shape.py, gguf_vocabulary.py)

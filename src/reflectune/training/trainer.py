@@ -8,7 +8,6 @@ tokens, not over readings.
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,8 @@ def build_trainer(pupil: Pupil, model: Any, reading: Reading, args: Any, watch: 
         A trainer of transformers; `train(resume_from_checkpoint=...)` starts it.
     """
     _, transformers = torch_and_transformers()
-    trainer = _trainer_class()(
+    trl = load_optional("trl", "reflectune train", extra="train")
+    trainer = type("Trainer", (PackTrainer, trl.SFTTrainer), {})(
         model=model,
         args=args,
         data_collator=reading.packs.collate,
@@ -94,73 +94,77 @@ def build_trainer(pupil: Pupil, model: Any, reading: Reading, args: Any, watch: 
     return trainer
 
 
-@cache
-def _trainer_class() -> Any:
-    """The class is made when it is first asked for: its base is a library that takes seconds to import."""
-    torch, _ = torch_and_transformers()
-    trl = load_optional("trl", "reflectune train", extra="train")
+class PackTrainer:
+    """TRL's trainer, with a loss over whole steps."""
 
-    class PackTrainer(trl.SFTTrainer):  # type: ignore[misc,name-defined]
-        """TRL's trainer, with a loss over whole steps."""
+    held_out: Packs | None = None
+    saved_as: Any = None
 
-        held_out: Packs | None = None
-        saved_as: Any = None
+    accelerator: Any
+    args: Any
+    callback_handler: Any
+    control: Any
+    log: Any
+    model: Any
+    model_wrapped: Any
+    state: Any
+    compute_loss_context_manager: Any
+    _prepare_inputs: Any
 
-        def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-            """Write weights that were split over devices in the numbers of `saved_as`, where it is set."""
-            if self.saved_as is not None and state_dict is not None:
-                tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
-                state_dict = {
-                    name: weight.to(self.saved_as) if weight.is_floating_point() else weight
-                    for name, weight in state_dict.items()
-                    if name not in tied
-                }
-            super()._save(output_dir, state_dict)
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Write weights that were split over devices in the numbers of `saved_as`, where it is set."""
+        if self.saved_as is not None and state_dict is not None:
+            tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+            state_dict = {
+                name: weight.to(self.saved_as) if weight.is_floating_point() else weight
+                for name, weight in state_dict.items()
+                if name not in tied
+            }
+        super()._save(output_dir, state_dict)  # type: ignore[misc]
 
-        def create_model_card(self, *_: Any, **__: Any) -> None:
-            """Write none: ours comes at the end, and says what was trained."""
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: ours comes at the end, and says what was trained."""
 
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            """Write a checkpoint, say that it is whole once every process has written, and only then remove others."""
-            most, self.args.save_total_limit = self.args.save_total_limit, None
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self.args.save_total_limit = most
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                folder = Path(self.args.output_dir)
-                mark_whole(folder / f"checkpoint-{self.state.global_step}")
-                keep_newest(folder, most)
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint, say that it is whole once every process has written, and only then remove others."""
+        most, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        finally:
+            self.args.save_total_limit = most
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self.args.output_dir)
+            mark_whole(folder / f"checkpoint-{self.state.global_step}")
+            keep_newest(folder, most)
 
-        def compute_loss(
-            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            """This pack's share of the step's mean loss; over devices the shares are averaged, so it is scaled up."""
-            if return_outputs:
-                raise NotImplementedError("the head is computed for trained tokens only")
-            return negative_log_likelihood(model, inputs) * self.accelerator.num_processes / num_items_in_batch
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """This pack's share of the step's mean loss; over devices the shares are averaged, so it is scaled up."""
+        if return_outputs:
+            raise NotImplementedError("the head is computed for trained tokens only")
+        return negative_log_likelihood(model, inputs) * self.accelerator.num_processes / num_items_in_batch
 
-        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-            """Measure the held-out loss: the mean over the tokens of all held-out rows."""
-            if self.held_out is None:
-                return {}
-            model = self.model_wrapped
-            model.eval()
-            total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-            mine = range(self.args.process_index, len(self.held_out.packs), self.args.world_size)
-            with torch.no_grad(), self.compute_loss_context_manager():
-                for number in mine:
-                    inputs = self._prepare_inputs(self.held_out.collate([{"pack": self.held_out.packs[number]}]))
-                    trained = inputs["labels"].ne(NO_LOSS).sum()
-                    total += torch.stack([negative_log_likelihood(model, inputs).double(), trained.double()])
-            loss, count = self.accelerator.reduce(total).tolist()
-            metrics = {"eval_loss": loss / count}
-            self.log(metrics)
-            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-            return metrics
-
-    return PackTrainer
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Measure the held-out loss: the mean over the tokens of all held-out rows."""
+        if self.held_out is None:
+            return {}
+        torch, _ = torch_and_transformers()
+        model = self.model_wrapped
+        model.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        mine = range(self.args.process_index, len(self.held_out.packs), self.args.world_size)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for number in mine:
+                inputs = self._prepare_inputs(self.held_out.collate([{"pack": self.held_out.packs[number]}]))
+                trained = inputs["labels"].ne(NO_LOSS).sum()
+                total += torch.stack([negative_log_likelihood(model, inputs).double(), trained.double()])
+        loss, count = self.accelerator.reduce(total).tolist()
+        metrics = {"eval_loss": loss / count}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 def negative_log_likelihood(model: Any, inputs: dict[str, Any]) -> Any:
