@@ -11,7 +11,7 @@ from rich.text import Text
 from reflectune.records import Failure
 from reflectune.training.masks import Masked
 
-_LEARNT = ("black on green", "black on bright_green")
+_LEARNT = ("bright_white on dark_green", "bright_white on deep_sky_blue4")
 _READ = ("dim", "bright_black")
 
 
