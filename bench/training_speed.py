@@ -36,7 +36,8 @@ def ours() -> Callable[[], dict[str, Any]]:
     from reflectune.training.callback import Watch
     from reflectune.training.course import Devices, course_of
     from reflectune.training.dataset import hold_out, read_data
-    from reflectune.training.fit import Job, fit
+    from reflectune.training.fit import fit
+    from reflectune.training.folder import Job
     from reflectune.training.masks import Masker
     from reflectune.training.student import find_pupil
 
