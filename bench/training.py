@@ -22,7 +22,18 @@ from on_real_rows import PROOF, cherry
 
 NAME = "training"
 ROWS, HELD_OUT, LENGTH = 256, 64, 512
-COMMON = ("--epochs", "1", "--batch", "16", "--max-length", str(LENGTH), "--set", "checkpoints=1")
+COMMON = (
+    "--epochs",
+    "1",
+    "--batch",
+    "16",
+    "--max-length",
+    str(LENGTH),
+    "--set",
+    "checkpoints=1",
+    "--set",
+    "evaluations=2",
+)
 LORA = ("--method", "lora", "--learning-rate", "5e-4", "--merge", "--gguf", "q8_0")
 FULL = ("--method", "full", "--learning-rate", "2e-5", "--gguf", "q8_0")
 RUNS = {**{f"lora-{seed}": (*LORA, "--seed", str(seed)) for seed in range(3)}, "full-0": FULL}

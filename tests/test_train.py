@@ -29,10 +29,11 @@ from reflectune.training.curves import Point
 from reflectune.training.dataset import TrainingData, hold_out, read_data
 from reflectune.training.fit import Fitted, fit
 from reflectune.training.folder import CHECKPOINTS, CURVES, Job, check_folder
-from reflectune.training.masks import Masker
+from reflectune.training.masks import NO_LOSS, Masker
 from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.packs import Packs
 from reflectune.training.student import TAGS, find_pupil, load_model
+from reflectune.training.trainer import negative_log_likelihood
 from test_masks import CHATML, with_tokens
 
 pytestmark = pytest.mark.model
@@ -177,6 +178,26 @@ def test_a_pack_gives_the_logits_that_its_rows_have_alone(data: Path, settings: 
             begin += len(alone)
 
 
+def test_a_loss_in_pieces_is_the_loss_and_has_its_gradients(data: Path, settings: Callable[..., TrainSettings]) -> None:
+    import torch
+
+    job = job_of(data, settings(max_length=512), Path())
+    rows = [row for row in job.data.rows if len(row.tokens) > 60]
+    split = held_out_packs([len(row.tokens) for row in rows], devices=1, batch_tokens=100_000)
+    packs = Packs(rows, split, 0)
+    inputs = packs.collate([{"pack": list(split.packs[0])}])
+    assert int(inputs["labels"].ne(NO_LOSS).sum()) > 600  # several pieces
+    found = []
+    for in_pieces in (True, False):
+        model = load_model(job.pupil, bfloat16=False)
+        loss = negative_log_likelihood(model, inputs, in_pieces=in_pieces)
+        loss.backward()
+        found.append((loss.detach(), {name: weight.grad for name, weight in model.named_parameters()}))
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-6)
+    for name, gradient in found[0][1].items():
+        assert torch.allclose(gradient, found[1][1][name], rtol=1e-3, atol=1e-4), name
+
+
 def test_torchs_own_attention_leaks_between_packed_rows_where_a_cache_is_kept(student: str) -> None:
     """Why `use_cache` is off: with a cache transformers no longer looks for rows in the positions."""
     import torch
@@ -283,9 +304,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
 
     calls = []
 
-    def poisoned(model: Any, inputs: dict[str, Any]) -> Any:
+    def poisoned(model: Any, inputs: dict[str, Any], **about: Any) -> Any:
         calls.append(1)
-        loss = module_plain(model, inputs)
+        loss = module_plain(model, inputs, **about)
         return loss * math.nan if len(calls) > 6 and torch.is_grad_enabled() else loss
 
     module_plain = module.negative_log_likelihood
@@ -305,7 +326,7 @@ def test_no_memory_names_the_knobs(
 
     from reflectune.training import trainer as module
 
-    def greedy(*_: Any) -> Any:
+    def greedy(*_: Any, **__: Any) -> Any:
         return torch.empty(1 << 60)
 
     monkeypatch.setattr(module, "negative_log_likelihood", greedy)

@@ -5,6 +5,7 @@ masks.py         from a conversation to tokens, and which of them carry loss
 batches.py       which rows make a step, and how a step's rows are split over devices
 dataset.py       every row of the data as tokens, or why it is not learnt from
 student.py       the model: loaded, with adapters, with tags as tokens
+head.py          the loss of trained tokens only, a piece of them at a time
 attention.py     rows that are read one after the other do not see each other
 packs.py         a step's rows as tensors
 course.py        what a run will read and on what, decided before any weights are loaded

@@ -12,6 +12,7 @@ from reflectune.student.chat_text import ChatText, chat_text
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.weights import Found, find_student
 from reflectune.training.attention import attentions, mixes_rows
+from reflectune.training.head import add_head, is_plain
 
 TAGS = tuple(f"<{slash}{name}>" for name in ("thinking", "reflection", "output") for slash in ("", "/"))
 
@@ -123,6 +124,8 @@ def load_model(pupil: Pupil, *, bfloat16: bool) -> Any:
         )
     if pupil.new_tokens:
         embed_tags(model, pupil)
+    if not pupil.gpu and is_plain(pupil.config):
+        add_head(model)
     return model
 
 

@@ -90,6 +90,7 @@ def build_trainer(pupil: Pupil, model: Any, reading: Reading, args: Any, watch: 
         callbacks=[callback(reading, watch)],
     )
     trainer.held_out = reading.held_out
+    trainer.in_pieces = getattr(model, "gives_loss", False)
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 
@@ -99,6 +100,7 @@ class PackTrainer:
 
     held_out: Packs | None = None
     saved_as: Any = None
+    in_pieces: bool = False
 
     accelerator: Any
     args: Any
@@ -144,7 +146,8 @@ class PackTrainer:
         """This pack's share of the step's mean loss; over devices the shares are averaged, so it is scaled up."""
         if return_outputs:
             raise NotImplementedError("the head is computed for trained tokens only")
-        return negative_log_likelihood(model, inputs) * self.accelerator.num_processes / num_items_in_batch
+        loss = negative_log_likelihood(model, inputs, in_pieces=self.in_pieces)
+        return loss * self.accelerator.num_processes / num_items_in_batch
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure the held-out loss: the mean over the tokens of all held-out rows."""
@@ -159,20 +162,22 @@ class PackTrainer:
             for number in mine:
                 inputs = self._prepare_inputs(self.held_out.collate([{"pack": self.held_out.packs[number]}]))
                 trained = inputs["labels"].ne(NO_LOSS).sum()
-                total += torch.stack([negative_log_likelihood(model, inputs).double(), trained.double()])
-        loss, count = self.accelerator.reduce(total).tolist()
-        metrics = {"eval_loss": loss / count}
+                loss = negative_log_likelihood(model, inputs, in_pieces=self.in_pieces)
+                total += torch.stack([loss.double(), trained.double()])
+        sum_of_losses, count = self.accelerator.reduce(total).tolist()
+        metrics = {"eval_loss": sum_of_losses / count}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
-def negative_log_likelihood(model: Any, inputs: dict[str, Any]) -> Any:
+def negative_log_likelihood(model: Any, inputs: dict[str, Any], *, in_pieces: bool = False) -> Any:
     """The sum of the negative log-likelihoods of a pack's trained tokens, in nats, as a tensor.
 
     Args:
         model: The student, as TRL has prepared it.
         inputs: A pack, as `collate` makes it.
+        in_pieces: Whether the model gives the loss itself, a piece of the tokens at a time (`head.add_head`).
     """
     torch, _ = torch_and_transformers()
     labels = inputs["labels"]
@@ -180,5 +185,7 @@ def negative_log_likelihood(model: Any, inputs: dict[str, Any]) -> Any:
     if labels.is_cuda:  # where TRL's own head goes over the trained tokens in tiles
         return -model(**rest, labels=labels, fused_lm_head=True).log_probs.sum()
     before = (labels[0, 1:] != NO_LOSS).nonzero()[:, 0]
+    if in_pieces:
+        return model(**rest, trained=before, targets=labels[0, before + 1])
     logits = model(**rest, use_cache=False, logits_to_keep=before).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), labels[0, before + 1], reduction="sum")
