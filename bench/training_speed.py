@@ -24,7 +24,7 @@ from measure import finished, in_child, save
 from on_real_rows import cherry
 
 NAME = "training_speed"
-ROWS, BATCH, LENGTH, ROUNDS, LEAST = 96, 16, 512, 3, 1.5
+ROWS, BATCH, LENGTH, ROUNDS, LEAST = 48, 16, 512, 2, 1.5
 
 
 def ours() -> Callable[[], dict[str, Any]]:

@@ -216,3 +216,11 @@ def test_a_shipped_configuration_of_deepspeed_is_copied(tmp_path: Path) -> None:
     assert type_in(*words, "--set", "deepspeed=zero3-13b").exit_code == 0
     assert json.loads((tmp_path / "out" / "deepspeed.json").read_text())["zero_optimization"]["stage"] == 3
     assert yaml.safe_load((tmp_path / "out" / "config.yml").read_text())["deepspeed"] == "deepspeed.json"
+
+
+def test_a_folder_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "messages").mkdir()
+    (tmp_path / "messages" / "README.md").write_text("My notes.")
+    with pytest.raises(SettingsError, match="holds other things"):
+        written(tmp_path, "messages", PLAIN)
+    assert (tmp_path / "messages" / "README.md").read_text() == "My notes."

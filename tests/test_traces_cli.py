@@ -193,7 +193,7 @@ def test_what_is_left_out_on_purpose_is_no_failure() -> None:
         (ROWS, ["--output", "data.jsonl"], 2, "would overwrite the data", "--output"),
         (ROWS, ["--output", "out.docx"], 2, "cannot write this kind", ".jsonl"),
         (ROWS, ["--output", "no/out.jsonl"], 2, "there is no folder", "Make it"),
-        (ROWS, ["--kind", "typo"], 2, "kinds.0 does not fit", "--help"),
+        (ROWS, ["--kind", "typo"], 2, "kinds does not fit: it is one of arithmetic", "--help"),
         (ROWS, ["--run", "data.jsonl"], 1, "Cannot write into", "--run"),
         (ROWS, ["--against", "nope.jsonl"], 1, "no such evaluation file", "Did you mean"),
         (ROWS, ["--prompts", "nope"], 2, "no prompt folder", "Name a folder"),

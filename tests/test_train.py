@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import reflectune
-from reflectune.cli.training import Asked, recipe_values
+from reflectune.cli import app
+from reflectune.cli.train_asked import Asked, recipe_values
 from reflectune.errors import InputError, RunError, SettingsError
 from reflectune.formats import open_source
 from reflectune.recipe import TrainSettings
@@ -367,9 +369,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, student: 
         check_folder(tmp_path / "run", "local")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(SettingsError, match="was not trained here"):
+    with pytest.raises(SettingsError, match="something else than a student"):
         check_folder(tmp_path / "model", "local")
-    check_folder(tmp_path / "new", "local")
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="is a file"):
+        check_folder(tmp_path / "file", "local")
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        check_folder(tmp_path / name, "local")
 
 
 def test_a_model_that_carries_a_state_is_not_packed(tmp_path: Path, settings: Callable[..., TrainSettings]) -> None:
@@ -587,8 +594,26 @@ def test_a_gguf_file_that_could_not_be_written_is_refused_before_training(
 
 def test_one_row_is_too_few() -> None:
     data = TrainingData(end_token=1)
-    with pytest.raises(InputError, match="0 row can be learnt from"):
+    with pytest.raises(InputError, match="no row can be learnt from; it takes 2"):
         hold_out(data, "0", 0, "rows.jsonl")
+
+
+def test_a_finished_student_is_not_trained_again(tmp_path: Path, data: Path, student: str) -> None:
+    flags = [*flags_of(data, student, tmp_path / "out"), "--set", "max_steps=1"]
+    first = CliRunner().invoke(app, flags)
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout)["steps"] == 1  # nothing else is on standard output
+    weights = (tmp_path / "out" / "model.safetensors").stat()
+    again = CliRunner().invoke(app, [flag for flag in flags if flag != "--quiet"])
+    assert again.exit_code == 0, again.output
+    assert "is finished. To train it over: --fresh." in again.stderr
+    assert json.loads(again.stdout)["finished"] is True
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
+
+
+def test_holding_too_many_rows_out_is_told(data: Path, settings: Callable[..., TrainSettings]) -> None:
+    with pytest.raises(InputError, match="40 rows can be learnt from, and --held-out 39 of them leaves 1"):
+        job_of(data, settings(held_out="39"), Path())
 
 
 def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path, student: str) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from reflectune.cli import app
 from reflectune.cli.planning import plan_elsewhere, shape_of
 from reflectune.cli.preview import drawn, show, shown
-from reflectune.cli.training import Asked, check_trackers
+from reflectune.cli.train_asked import Asked, check_trackers
 from reflectune.errors import MissingExtraError, ReflectuneError, RunError, SettingsError
 from reflectune.recipe import TrainSettings
 from reflectune.records import Failure
@@ -69,7 +69,7 @@ def test_a_plan_for_gpus_elsewhere_needs_neither_weights_nor_a_gpu(rows: Path) -
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])
-    assert (found["rows"], found["steps"], found["devices"]) == (40, 1, 8)
+    assert (found["rows"], found["steps"], found["devices"]) == (40, 1, 8)  # the recipe holds no row out
     assert found["parameters"] == 6_738_415_616
     assert found["fits"] is (found["memory"]["total"] <= found["capacity"])
     assert found["capacity"] == 80 * 2**30
@@ -145,6 +145,23 @@ def test_a_run_gives_what_was_selected_else_what_was_recycled(tmp_path: Path) ->
     (tmp_path / "selected.jsonl").touch()
     assert asked.file.endswith("selected.jsonl")
     assert asked.folder == tmp_path / "student"
+
+
+def test_a_folder_of_traces_gives_its_traces(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").touch()
+    assert Asked(str(tmp_path)).file == str(tmp_path / "traces.jsonl")
+    assert Asked(str(tmp_path)).folder == tmp_path / "student"
+
+
+def test_a_deepspeed_configuration_is_named_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text("{}")
+    for name in ("zero3-7b", str(tmp_path / "own.json")):
+        found = Asked("x", assignments=(f"deepspeed={name}",)).settings().deepspeed
+        assert found is not None
+        assert found.is_file()
+    with pytest.raises(SettingsError, match=r"no DeepSpeed configuration nothere\.json") as caught:
+        Asked("x", assignments=("deepspeed=nothere.json",)).settings()
+    assert "zero3-70b" in caught.value.mend
 
 
 def test_a_tracker_that_is_not_installed_is_refused() -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from reflectune.cli.screen import err
-from reflectune.cli.training import Asked
+from reflectune.cli.train_asked import Asked
 from reflectune.errors import SettingsError
 from reflectune.exports import Exported, Order, export_for
 from reflectune.exports.kit import counted
 from reflectune.formats import open_source
-from reflectune.training.devices import DEVICE_CONFIGS, device_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,6 @@ def carry_out(wanted: Wanted) -> None:
     source = open_source(asked.file)
     err.print(source.describe())
     settings = asked.settings()
-    if settings.deepspeed is not None and settings.deepspeed.name in DEVICE_CONFIGS and not settings.deepspeed.exists():
-        settings = settings.model_copy(update={"deepspeed": device_config(settings.deepspeed.name)})
     _told(export_for(source, Order(wanted.tool, settings, wanted.output, wanted.devices)))
 
 

@@ -14,6 +14,7 @@ from reflectune.recipe import TrainSettings
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.weights import find_student
 from reflectune.training.batches import check_split, steps_of
+from reflectune.training.dataset import held_out_count
 from reflectune.training.plan import GIB, MemoryPlan, plan_for
 from reflectune.training.shape import SHAPES, Shape
 
@@ -37,6 +38,8 @@ def plan_elsewhere(
     """
     check_split(settings.batch, devices)
     usable = sum(row.example is not None for row in rows)
+    if settings.held_out_data is None:
+        usable -= held_out_count(settings.held_out, usable)
     steps = steps_of(
         max(usable, 1), batch=settings.batch, epochs=settings.epochs, seed=settings.seed, max_steps=settings.max_steps
     )
@@ -62,22 +65,26 @@ def shape_of(student: str) -> Shape:
     Raises:
         SettingsError: Neither says it.
     """
+    found = _SIZE.search(student)
+    if found and not Path(student).exists():
+        return SHAPES[f"llama-{found[1].lower()}"]
     _, transformers = torch_and_transformers()
     try:
-        config = transformers.AutoConfig.from_pretrained(find_student(student).folder, local_files_only=True)
-        return Shape.of_config(config.get_text_config().to_dict(), Path(student).name)
+        config = transformers.AutoConfig.from_pretrained(find_student(student).folder)
     except (OSError, ValueError, OracleError):
-        found = _SIZE.search(student)
-        known = SHAPES.get(f"llama-{found[1].lower()}") if found else None
-        if known is None:
-            raise SettingsError(
-                f"The shape of {student} is not known here.", mend="Download it, or name its folder with --student."
-            ) from None
-        return known
+        raise SettingsError(
+            f"The shape of {student} is not known here, and its configuration cannot be fetched.",
+            mend="Name a folder with its config.json with --student; 7B, 13B, 70B and 405B Llamas are known by name.",
+        ) from None
+    return Shape.of_config(config.get_text_config().to_dict(), Path(student).name)
 
 
 def show_plan(plan: MemoryPlan, capacity: int) -> None:
     """Print what a device holds, and whether it fits."""
+    setup = plan.setup
+    again = "computed again" if setup.checkpointing else "kept"
+    split = "whole on each device" if setup.sharding == "none" else f"split by {setup.sharding}"
+    err.print(f"{setup.tokens:,} tokens at once on each device, activations {again}, weights {split}")
     for name, size in plan.table():
         err.print(f"  {name:<34}{size:>12}")
     err.print(plan.verdict(capacity))

@@ -26,6 +26,9 @@ Made = Trace | Failure
 
 LEFT_OUT = frozenset({"duplicate", "contaminated", "no-mistake"})
 """Rows that are left out on purpose: they count as no failures of the command."""
+_FAILED = 3
+_MORE = 0.1
+"""How far the share of clean traces may lie above what was asked for before it is told."""
 _NOTE = "traces.yaml"
 _GATES: tuple[GateName, ...] = ("contamination",)
 _EVERY = 50
@@ -209,6 +212,14 @@ def _show(asked: Asked, outcome: Outcome, summary: dict[str, Any]) -> None:
         err.print(f"{summary['failed']:,} rows left out: {_listed(summary['failures'])}")
     if summary["pending"]:
         err.print(Text(f"{summary['pending']:,} rows are pending; the same command goes on.", style="yellow"))
+    share = summary["kinds"].get("clean", 0) / max(summary["traces"], 1)
+    if share > asked.settings.clean + _MORE:
+        told = f"{share:.0%} of the traces make no mistake, and {asked.settings.clean:.0%} was asked for:"
+        err.print(
+            Text(f"{told} few solutions have a place for one. --mistakes own has a model make them.", style="yellow")
+        )
+    if _exit_code(asked.recipe, outcome) == _FAILED:
+        err.print(f"More than {asked.recipe.max_failed:.0%} of the rows failed (--max-failed): exit code {_FAILED}.")
     err.print(f"{asked.recipe.output or asked.run / 'traces.jsonl'} · {asked.run / 'trace_failures.jsonl'}")
 
 
@@ -236,7 +247,7 @@ def _exit_code(recipe: Recipe, outcome: Outcome) -> int:
     if outcome.stopped:
         return 4 if outcome.stopped == "budget" else 130
     failed = sum(failure.reason not in LEFT_OUT for failure in outcome.failures)
-    return 3 if failed > recipe.max_failed * outcome.rows else 0
+    return _FAILED if failed > recipe.max_failed * outcome.rows else 0
 
 
 def _counted(names: Iterator[str]) -> dict[str, int]:

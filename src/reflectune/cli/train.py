@@ -84,7 +84,7 @@ def command(
         bool, typer.Option("--dry-run", help="Say what would be read, and what memory it takes.")
     ] = False,
     devices: Annotated[int | None, typer.Option(help="With --dry-run: plan for so many GPUs.", min=1)] = None,
-    device_memory: Annotated[float | None, typer.Option(help="With --dry-run: GiB of each, 80 by default.")] = None,
+    device_memory: Annotated[float | None, typer.Option(help="With --dry-run: GiB of each; else 80.", min=1)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run has been.")] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
@@ -108,7 +108,8 @@ def command(
 
     torchrun --nproc-per-node 8 -m reflectune train runs/data --recipe reflection-tuning-7b
     """
-    from reflectune.cli.training import Asked, carry_out
+    from reflectune.cli.train_asked import Asked
+    from reflectune.cli.training import carry_out
 
     given = {
         "student": student,

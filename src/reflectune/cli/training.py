@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 import typer
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from reflectune.cli import preview as preview_of
-from reflectune.cli.dataset import is_run
 from reflectune.cli.planning import plan_elsewhere, show_plan
-from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.cli.signals import drained_on_signals
-from reflectune.errors import MissingExtraError, ReflectuneError, RunError, SettingsError
+from reflectune.cli.train_asked import Asked, check_trackers
+from reflectune.errors import ReflectuneError, SettingsError
 from reflectune.formats import Source, open_source, parse_mapping
 from reflectune.formats.source import Row
-from reflectune.recipe import TrainSettings, overridden
+from reflectune.recipe import TrainSettings
 from reflectune.records import Failure, digest
 from reflectune.student.weights import EMBEDDED_ID
 from reflectune.training import curves
-from reflectune.training.batches import check_split
+from reflectune.training.batches import Schedule, check_split
 from reflectune.training.callback import Watch
 from reflectune.training.card import model_card
 from reflectune.training.course import Course, Devices, check_launch, course_of
@@ -38,7 +36,7 @@ from reflectune.training.curves import Point
 from reflectune.training.dataset import TrainingData, held_out_of, hold_out, read_data
 from reflectune.training.facts import Facts, Figures
 from reflectune.training.fit import Fitted, fit
-from reflectune.training.folder import Job, check_folder
+from reflectune.training.folder import CURVES, Job, check_folder, is_finished, mark_finished
 from reflectune.training.masks import Masked, Masker
 from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.report import write_report
@@ -46,89 +44,6 @@ from reflectune.training.student import Pupil, find_pupil
 
 _VERSIONS = ("reflectune", "torch", "transformers", "trl", "peft", "accelerate")
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be trained.
-
-    Attributes:
-        data: A run's folder, or data.
-        recipe: A shipped recipe's name, or a file.
-        given: The flags that were given.
-        assignments: Further settings, as `key=value`.
-        output: The folder to write.
-        limit: How many rows are taken.
-        map: Which columns hold what.
-        elsewhere: How many GPUs of how many GiB to plan for, where that is asked.
-        fresh: Whether to begin anew.
-        quiet: Whether to show only errors.
-    """
-
-    data: str
-    recipe: str | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    assignments: tuple[str, ...] = ()
-    output: Path | None = None
-    limit: int | None = None
-    map: str | None = None
-    elsewhere: tuple[int, float] | None = None
-    fresh: bool = False
-    quiet: bool = False
-
-    def settings(self) -> TrainSettings:
-        """The recipe, with what was asked for laid over it.
-
-        Raises:
-            SettingsError: There is no such recipe, or it does not fit.
-        """
-        values = recipe_values(self.recipe) if self.recipe else {}
-        values = overridden(values | self.given, self.assignments)
-        return TrainSettings.made_of(values, source=self.recipe or "The command")
-
-    @property
-    def folder(self) -> Path:
-        """Where the student is written."""
-        if self.output is not None:
-            return self.output
-        return (Path(self.data) if is_run(self.data) else Path("runs") / name_of(self.data)) / "student"
-
-    @property
-    def file(self) -> str:
-        """The data that is read: of a run what was selected, else what was recycled.
-
-        Raises:
-            RunError: The run has written neither.
-        """
-        if not is_run(self.data):
-            return self.data
-        found = (Path(self.data) / name for name in ("selected.jsonl", "recycled.jsonl"))
-        for path in found:
-            if path.is_file():
-                return str(path)
-        raise RunError(f"The run {self.data} has written no data yet.", mend="Recycle it, or select from it, first.")
-
-
-def recipe_values(name: str) -> dict[str, Any]:
-    """The settings of a shipped recipe, or of a YAML file.
-
-    Raises:
-        SettingsError: There is none, or it is no mapping.
-    """
-    shipped = files("reflectune.training").joinpath("recipes")
-    known = sorted(one.name.removesuffix(".yaml") for one in shipped.iterdir() if one.name.endswith(".yaml"))
-    path = shipped.joinpath(f"{name}.yaml") if name in known else Path(name)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(
-            f"There is no recipe {name}.", mend=f"Name one of {', '.join(known)}, or a YAML file."
-        ) from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"The recipe {name} is not YAML: {error}", mend="Mend the file.") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"The recipe {name} holds no settings.", mend="Write `key: value` lines.")
-    return values
 
 
 def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool) -> None:
@@ -156,9 +71,23 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
         _announce(asked, job)
     if not dry_run:
         check_launch()
+        if not asked.fresh and is_finished(job):
+            say(f"{asked.folder} is finished. To train it over: --fresh.", quiet=quiet)
+            if as_json and devices.leads:
+                typer.echo(
+                    orjson.dumps(_rows_of(job) | Figures.of(curves.read(asked.folder / CURVES)).model_dump()).decode()
+                )
+            return
         _train(asked, job, as_json=as_json)
     elif as_json:
         typer.echo(orjson.dumps(_dry(job)).decode())
+
+
+def _tell_finished(job: Job, *, as_json: bool, quiet: bool) -> None:
+    say(f"{job.folder} is finished. To train it over: --fresh.", quiet=quiet)
+    if as_json and job.devices.leads:
+        figures = Figures.of(curves.read(job.folder / CURVES)).model_dump()
+        typer.echo(orjson.dumps(_rows_of(job) | figures | {"finished": True}).decode())
 
 
 def _train(asked: Asked, job: Job, *, as_json: bool) -> None:
@@ -170,27 +99,13 @@ def _train(asked: Asked, job: Job, *, as_json: bool) -> None:
         err.print("Stopped with a checkpoint. The same command goes on.", style="yellow")
     else:
         facts = _written(asked, job, fitted)
+        mark_finished(job)
         if not quiet:
             _show(asked, facts, fitted)
     if as_json:
         typer.echo(orjson.dumps(_summary(job, fitted)).decode())
     if fitted.stopped:
         raise typer.Exit(130)
-
-
-def check_trackers(settings: TrainSettings) -> None:
-    """Refuse a tracker that is not installed, before anything is read.
-
-    Raises:
-        MissingExtraError: It is not.
-    """
-    for name in settings.report_to:
-        try:
-            version(name)
-        except PackageNotFoundError:
-            raise MissingExtraError(
-                f"--report-to {name}: {name} is not installed.", mend=f"pip install {name}"
-            ) from None
 
 
 def _source(asked: Asked, name: str) -> Source:
@@ -206,7 +121,11 @@ def _preview(asked: Asked, masker: Masker, pupil: Pupil, count: int) -> None:
     found: list[Masked | Failure] = [*data.rows, *data.refused]
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     err.print(f"template {pupil.template.name}; tokens that carry loss are marked")
-    preview_of.show(found, pupil.tokenizer, console)
+    try:
+        preview_of.show(found, pupil.tokenizer, console)
+        console.file.flush()
+    except BrokenPipeError:  # a reader such as less was left: that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool) -> TrainingData:
@@ -228,6 +147,8 @@ def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool)
     if found.hidden:
         told = "earlier answers carry no loss: the template writes them otherwise than when they are given."
         say(f"{found.hidden:,} {told}", quiet=quiet)
+    if not found.held_out and settings.held_out not in {"0", "0%"}:
+        say(f"No row is held out: {settings.held_out} of {len(data.rows):,} rows is none.", quiet=quiet)
     if found.cut:
         say(f"{found.cut:,} rows are longer than {settings.max_length:,} tokens: their end is cut off.", quiet=quiet)
     return found
@@ -247,11 +168,17 @@ def _announce(asked: Asked, job: Job) -> None:
         f" {settings.precision}"
     )
     err.print(
-        f"{len(split.steps):,} steps of {settings.batch:,} rows on {on}: each reads up to"
+        f"{len(split.steps):,} steps of {_sizes(split)} rows (batch {settings.batch:,}) on {on}: each reads up to"
         f" {settings.batch_tokens:,} tokens at once, {split.readings} times a step"
     )
     if course.plan:
         show_plan(course.plan, course.capacity)
+
+
+def _sizes(split: Schedule) -> str:
+    """How many rows the steps have, as 15-16."""
+    sizes = {sum(map(len, step)) for step in split.steps}
+    return f"{min(sizes):,}" if len(sizes) == 1 else f"{min(sizes):,}-{max(sizes):,}"
 
 
 def _plan_elsewhere(asked: Asked, settings: TrainSettings, *, as_json: bool) -> None:
@@ -294,7 +221,10 @@ def _dry(job: Job) -> dict[str, Any]:
 
 def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
     total = len(job.course.split.steps)
-    with Meter(total, 0, quiet=quiet, unit="steps") as meter, drained_on_signals("this step is finished") as stopping:
+    with (
+        Meter(total, 0, quiet=quiet, unit="steps") as meter,
+        drained_on_signals("this step is finished first") as stopping,
+    ):
 
         def told(point: Point) -> None:
             if point.held_out_loss is not None:
@@ -304,7 +234,8 @@ def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
                 speed = f"{point.tokens_per_second or 0:,.0f} tokens/s"
                 meter.show(Reading(point.step, point.tokens or 0, {}, note=f"{note} · {speed}", idle=True))
 
-        return fit(job, Watch(told, stopping), fresh=asked.fresh)
+        watch = Watch(told, stopping, lambda step: say(f"going on from step {step:,}", quiet=quiet))
+        return fit(job, watch, fresh=asked.fresh)
 
 
 def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
@@ -321,7 +252,7 @@ def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
         base=EMBEDDED_ID if course.settings.student == "local" else pupil.found.name,
         settings=course.settings,
         adapters=course.settings.method != "full" and merged is None,
-        data=path.name,
+        data=path.name if asked.limit is None else f"{path.name}, the first {asked.limit:,} rows",
         data_sha256=_hash(path) if path.is_file() else "",
         dataset=None if path.is_file() else asked.file,
         rows=len(data.rows),

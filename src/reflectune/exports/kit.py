@@ -151,7 +151,7 @@ def refuse_masks(asked: Asked, tool: str) -> tuple[str, ...]:
         raise SettingsError(
             f"{tool} gives loss to whole answers, and {counted(survey.masked, 'row')} (row {survey.first_marked} "
             f"first) would have characters without loss, as {asked.loss_on} has it.",
-            mend="Use --for axolotl or `reflectune train`; or say `loss: whole` in the recipe to have all learnt.",
+            mend="Use --for axolotl or `reflectune train`; or say --set loss=whole to have all learnt.",
         )
     if survey.marked:
         first = f"row {survey.first_marked} is the first"
@@ -167,7 +167,7 @@ def shared_notes(asked: Asked) -> tuple[str, ...]:
     if settings.tags == "tokens":
         raise SettingsError(
             "Tags as tokens of their own, with embeddings made of their words', are for `reflectune train` only.",
-            mend="Say `tags: text` in the recipe.",
+            mend="Say --set tags=text.",
         )
     plan = asked.schedule
     if asked.packs:
@@ -175,7 +175,7 @@ def shared_notes(asked: Asked) -> tuple[str, ...]:
         notes.append(
             f"This tool counts packs of {settings.max_length:,} tokens, not rows. {packs} to a step stand for its "
             f"{settings.batch} rows, since a pack holds about {plan.rows_of_pack:.1f}: an estimate from words, made "
-            "without a tokenizer. For steps of exactly as many rows say `packing: false` in the recipe."
+            "without a tokenizer. For steps of exactly as many rows say --set packing=false."
         )
     elif settings.packing:
         notes.append("Rows are not packed: a pack would hold more of them than a device reads in a step.")

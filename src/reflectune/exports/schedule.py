@@ -48,7 +48,7 @@ def scheduled(settings: TrainSettings, rows: int, devices: int, *, tokens: float
     if left or not share:
         raise SettingsError(
             f"A step of {settings.batch} rows cannot be shared equally by {devices} devices.",
-            mend=f"Use a number of devices that divides {settings.batch}, or another batch in the recipe.",
+            mend=f"Use a number of devices that divides {settings.batch}, or another batch with --set batch=N.",
         )
     fit = max(1, (settings.batch_tokens or settings.max_length) // settings.max_length)
     of_pack = max(1.0, settings.max_length / tokens) if tokens else 1.0

@@ -40,7 +40,7 @@ def kit(asked: Asked) -> Kit:
     if asked.packs:
         notes.append(
             "Packed rows do not see each other with FlashAttention only, which the configuration asks for: install "
-            "flash-attn, or say `packing: false` in the recipe."
+            "flash-attn, or say --set packing=false."
         )
     if isinstance(wording, Chat) and asked.survey.with_history:
         notes.append(

@@ -23,6 +23,7 @@ Tool = Literal["llama-factory", "axolotl", "trl", "messages"]
 TOOLS: tuple[str, ...] = get_args(Tool)
 LEFT_OUT = "left_out.jsonl"
 README = "README.md"
+_TITLE = "# Training with "
 _OWN = (LEFT_OUT, README, DEEPSPEED, TEMPLATE, "held_out.jsonl", "data/test.jsonl")
 _KITS: dict[str, Callable[[Asked], Kit]] = {
     "llama-factory": llama_factory.kit,
@@ -139,12 +140,22 @@ def _lessons(source: Source) -> Iterator[tuple[int, Lesson]]:
     return enumerate(one for one in _rows(source) if isinstance(one, Lesson))
 
 
+def _is_export(folder: Path) -> bool:
+    """Whether all that lies in a folder may be an earlier export's."""
+    readme = folder / README
+    if readme.is_file():
+        return readme.read_text(encoding="utf-8", errors="replace").startswith(_TITLE)
+    return all(path.name.endswith((".jsonl", ".jinja")) or path.name == "data" for path in folder.iterdir())
+
+
 class _Work:
     """Writes files into a folder, and remembers them and what was left out."""
 
     def __init__(self, folder: Path, rows: Callable[[Lesson], list[dict[str, Any]] | Failure]) -> None:
         if (folder / "state.sqlite").exists() or folder.is_file():
             raise SettingsError(f"{folder} is a run or a file.", mend="Name another folder with --output.")
+        if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
+            raise SettingsError(f"{folder} holds other things.", mend="Name another folder with --output.")
         self.folder = folder
         self.files: list[str] = []
         self.left_out: list[Failure] = []
@@ -202,7 +213,7 @@ def _readme(order: Order, kit: Kit, work: _Work) -> str:
     if work.left_out:
         notes.append(f"- {counted(len(work.left_out), 'row')} left out: {LEFT_OUT} has each with its reason.")
     lines = [
-        f"# Training with {order.tool}",
+        f"{_TITLE}{order.tool}",
         "",
         "Type in this folder:",
         "",

@@ -17,6 +17,9 @@ Shape = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 _PLAIN = {
     "shard": "a shard is written i/n, with i from 1 to n, as 2/8",
     "take": "it says how many rows to keep, as 500 or 5%",
+    "held_out": "it says how many rows to hold out, as 64 or 2%",
+    "report_to": "it is one of tensorboard, wandb, trackio, mlflow and swanlab",
+    "kinds": "it is one of arithmetic, dropped-condition, wrong-unit and misread-question",
 }
 """What is wrong with a value, where the rule that refuses it would say it less plainly."""
 _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
@@ -97,10 +100,12 @@ def _explained(error: ValidationError, source: str, model: type[Settings]) -> Se
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     told = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and path in _MENDS:
-        return SettingsError(f"{source}: {told}.", mend=_MENDS[path])
+    if first["type"] == "value_error" and (path in _MENDS or not path):
+        return SettingsError(f"{source}: {told}.", mend=_MENDS.get(path, "See the command's --help."))
     if first["type"] != "extra_forbidden":
-        why = _PLAIN.get(path.rpartition(".")[2]) or told
+        names = [part for part in first["loc"] if isinstance(part, str)]
+        why = _PLAIN.get(names[-1] if names else "") or told
+        path = ".".join(names)
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
         return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
     known = _stage_of(model, path).model_fields

@@ -103,11 +103,11 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.tags == "tokens" and not self.reflection:
-            raise ValueError("tags are tokens of their own only for traces (reflection)")
+            raise ValueError("tags become tokens only for traces, which --reflection says that the rows are")
         if self.tags == "tokens" and self.deepspeed:
             raise ValueError("tags as tokens are not for DeepSpeed, which splits the embeddings before they are made")
         if self.loss not in {None, "whole"} and not self.reflection:
-            raise ValueError(f"a loss {self.loss} is for traces (reflection)")
+            raise ValueError(f"a loss {self.loss} is for traces, which --reflection says that the rows are")
         if self.batch_tokens is not None and self.batch_tokens < self.max_length:
             raise ValueError(f"batch_tokens {self.batch_tokens} holds no row of max_length {self.max_length}")
         return self

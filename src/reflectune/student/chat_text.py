@@ -49,7 +49,7 @@ def chat_text(name: str | None, tokenizer: Any) -> ChatText:
         raise SettingsError(
             "The student's tokenizer has no chat template.", mend=f"Say which it is to learn with --template: {others}."
         )
-    template = open_template(name, tokenizer)
+    template = open_template(name, tokenizer, others=(LLAMA,))
     if isinstance(template, ChatTemplate):
         return ChatText(template.name, template.text)
     if isinstance(template, TextTemplate):

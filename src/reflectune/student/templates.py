@@ -142,13 +142,16 @@ class ChatTemplate:
         return prompt
 
 
-def open_template(name: str | None, tokenizer: Any, *, published: bool = False) -> Template:
+def open_template(
+    name: str | None, tokenizer: Any, *, published: bool = False, others: tuple[str, ...] = ()
+) -> Template:
     """The template that a name stands for.
 
     Args:
         name: `chat`, `alpaca`, `vicuna`, `wizardlm` or a file: a chat template in Jinja (`.jinja`), or a text with the
             placeholder `{{instruction}}` and, where the input is to stand apart, `{{input}}`.
         tokenizer: The student's tokenizer.
+        others: Further names that the caller knows, for the error.
         published: Whether `vicuna` is what stands for no name, as in the released scripts.
 
     Raises:
@@ -169,7 +172,8 @@ def open_template(name: str | None, tokenizer: Any, *, published: bool = False) 
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"There is no template {name}: {error}.", mend=f"Name one of {', '.join(TEMPLATES)}, or a text file."
+            f"There is no template {name}: {error.strerror if isinstance(error, OSError) else 'it is no text'}.",
+            mend=f"Name one of {', '.join((*TEMPLATES, *others))}, or a text file.",
         ) from error
     if path.suffix == ".jinja" and text.strip():
         return ChatTemplate(tokenizer, text, path.name)

@@ -37,11 +37,13 @@ class Watch:
 
     Attributes:
         point: Told of each step, and of each measurement.
+        resumed: Told of the step that a run goes on from.
         stopping: Says whether somebody asked to stop.
     """
 
     point: Callable[[Point], None]
     stopping: Callable[[], bool] = lambda: False
+    resumed: Callable[[int], None] = lambda _: None
 
 
 class Between:

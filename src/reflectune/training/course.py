@@ -99,7 +99,8 @@ def course_of(data: TrainingData, pupil: Pupil, settings: TrainSettings, devices
         len(lengths), batch=settings.batch, epochs=settings.epochs, seed=settings.seed, max_steps=settings.max_steps
     )
     split = schedule(steps, lengths, devices=devices.count, batch_tokens=tokens if settings.packing else 0)
-    open_ = {"batch_tokens": tokens, "precision": "bfloat16" if bfloat16 else "float32"}
+    alpha = settings.lora_alpha or 2.0 * settings.lora_rank
+    open_ = {"batch_tokens": tokens, "precision": "bfloat16" if bfloat16 else "float32", "lora_alpha": alpha}
     decided, capacity = settings.model_copy(update=open_), devices.capacity()
     plan = _plan(pupil, decided, devices.count, capacity)
     if settings.gradient_checkpointing is None:

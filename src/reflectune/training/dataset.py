@@ -16,6 +16,7 @@ from reflectune.records import Failure
 from reflectune.training.masks import Masked, Masker
 from reflectune.training.rows import STAGE, Conversation, conversation_of
 
+_LEAST = 2
 _COPY = "it reads the same as a row that is held out"
 
 
@@ -105,12 +106,23 @@ def hold_out(data: TrainingData, share: str, seed: int, source: str) -> Training
     Raises:
         InputError: Too few rows would be left.
     """
-    number = int(len(data.rows) * float(share[:-1]) / 100) if share.endswith("%") else int(share)
-    drawn = random.Random(seed).sample(range(len(data.rows)), min(number, len(data.rows)))  # noqa: S311 - no secret
+    number = held_out_count(share, len(data.rows))
+    if number and len(data.rows) - number < _LEAST:
+        raise InputError(
+            f"{source}: {len(data.rows):,} rows can be learnt from{_why(data)}, and --held-out {share} of them leaves"
+            f" {max(len(data.rows) - number, 0)}.",
+            mend="Hold fewer rows out, or name a data set with more.",
+        )
+    drawn = random.Random(seed).sample(range(len(data.rows)), number)  # noqa: S311 - no secret
     apart = set(drawn)
     held_out = [data.rows[place] for place in sorted(apart)]
     rest = [row for place, row in enumerate(data.rows) if place not in apart]
     return _without_copies(replace(data, rows=rest, held_out=held_out), source)
+
+
+def held_out_count(share: str, rows: int) -> int:
+    """How many of so many rows `64` or `2%` are; a share is rounded down."""
+    return int(rows * float(share[:-1]) / 100) if share.endswith("%") else int(share)
 
 
 def held_out_of(data: TrainingData, others: TrainingData, source: str) -> TrainingData:
@@ -120,15 +132,21 @@ def held_out_of(data: TrainingData, others: TrainingData, source: str) -> Traini
     )
 
 
+def _why(data: TrainingData) -> str:
+    told = ", ".join(f"{reason} {count}" for reason, count in data.reasons.items())
+    return f" (left out: {told})" if told else ""
+
+
 def _without_copies(data: TrainingData, source: str) -> TrainingData:
     known = {row.tokens.tobytes() for row in data.held_out}
     copies = [row for row in data.rows if row.tokens.tobytes() in known]
     refused = [Failure(id=row.id, stage=STAGE, reason="held-out-copy", detail=_COPY) for row in copies]
     rows = [row for row in data.rows if row.tokens.tobytes() not in known]
-    if len(rows) < 2:  # noqa: PLR2004
-        told = ", ".join(f"{reason} {count}" for reason, count in data.reasons.items())
+    if len(rows) < _LEAST:
+        left = replace(data, refused=[*data.refused, *refused])
+        longer = "Raise --max-length. " if "too-long" in left.reasons else ""
         raise InputError(
-            f"{source}: {len(rows)} row can be learnt from{f' (left out: {told})' if told else ''}.",
-            mend="Name a data set with more rows, or hold fewer of them out with --held-out.",
+            f"{source}: {'one row' if rows else 'no row'} can be learnt from{_why(left)}; it takes {_LEAST}.",
+            mend=f"{longer}Name a data set with more rows.",
         )
     return replace(data, rows=rows, refused=[*data.refused, *refused])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from reflectune.training.callback import Reading, Watch
 from reflectune.training.checkpoints import step_of
 from reflectune.training.curves import Point
 from reflectune.training.folder import CHECKPOINTS, CURVES, Job, prepare
-from reflectune.training.outputs import own_dtype
+from reflectune.training.outputs import make_readable, own_dtype
 from reflectune.training.packs import Packs
 from reflectune.training.student import Pupil, load_model, stop_at
 from reflectune.training.trainer import arguments, build_trainer
@@ -67,11 +68,14 @@ def fit(job: Job, watch: Watch, *, fresh: bool) -> Fitted:
     pupil, folder, split = job.pupil, job.folder, job.course.split
     held_out = _held_out(job)
     reading = Reading(split, Packs(job.data.rows, split, pupil.blank), held_out)
-    with _memory_watched(), warnings.catch_warnings():
+    # what libraries print goes to standard error: standard output is for data
+    with _memory_watched(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", FutureWarning)  # of transformers, at what peft and TRL still call
         warnings.filterwarnings("ignore", message=".*save_embedding_layers")  # new tags have embeddings: it is right
         args = arguments(job.course, folder / CHECKPOINTS, gpu=pupil.gpu)  # first: they say how weights are split
         resumed = prepare(job, fresh=fresh)
+        if resumed:
+            watch.resumed(step_of(resumed))
         model = load_model(pupil, bfloat16=job.course.bfloat16)
         model.config.use_cache = False
         args.eval_on_start = held_out is not None and resumed is None
@@ -129,6 +133,7 @@ def _save(trainer: Any, pupil: Pupil, end_token: int, folder: Path) -> None:
             dtype = str(own_dtype(pupil)).removeprefix("torch.")
             config.write_bytes(orjson.dumps(orjson.loads(config.read_bytes()) | {"dtype": dtype}))
         (folder / "training_args.bin").unlink(missing_ok=True)  # the settings are in train.yaml
+        make_readable(folder)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -56,12 +57,27 @@ def check_folder(folder: Path, student: str) -> None:
         SettingsError: It is the student that is trained, a run, or a model that was not trained here.
     """
     mend = "Name another folder with --output."
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, and a student is a folder.", mend=mend)
     if Path(student).expanduser().is_dir() and folder.resolve() == Path(student).expanduser().resolve():
         raise SettingsError(f"{folder} is the student that is to be trained.", mend=mend)
     if (folder / "state.sqlite").exists():
         raise SettingsError(f"{folder} is a run, and a student is a folder of its own.", mend=mend)
-    if (folder / "config.json").exists() and _known(folder) is None:
-        raise SettingsError(f"{folder} holds a model that was not trained here.", mend=mend)
+    if folder.is_dir() and any(folder.iterdir()) and not _read_mark(folder):
+        raise SettingsError(f"{folder} holds something else than a student that was trained here.", mend=mend)
+
+
+def is_finished(job: Job) -> bool:
+    """Whether this very student lies in the folder already, with all that is asked for."""
+    noted, settings = _read_mark(job.folder), job.course.settings
+    lacks_merged = settings.merge and settings.method != "full" and not (job.folder / "merged").is_dir()
+    lacks_gguf = settings.gguf and not (job.folder / "student.gguf").is_file()
+    return noted == {"mark": _mark(job), "finished": True} and not lacks_merged and not lacks_gguf
+
+
+def mark_finished(job: Job) -> None:
+    """Say that everything of a student is written."""
+    (job.folder / _MARK).write_bytes(orjson.dumps({"mark": _mark(job), "finished": True}))
 
 
 def prepare(job: Job, *, fresh: bool) -> Path | None:
@@ -96,10 +112,9 @@ def _made_ready(job: Job, *, fresh: bool) -> Path | None:
     checkpoints = folder / CHECKPOINTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _known(folder)
         if fresh:
             _clear(folder)
-        elif known not in {None, mark}:
+        elif _read_mark(folder).get("mark") not in {None, mark}:
             raise SettingsError(
                 f"{folder} holds a student that was trained with other settings or data.",
                 mend="Name another folder with --output, or train it over with --fresh.",
@@ -122,16 +137,18 @@ def _mark(job: Job) -> str:
     return digest([settings, job.data.digest(), job.pupil.found.revision, job.pupil.template.text, steps])
 
 
-def _known(folder: Path) -> str | None:
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """What is noted of a student of ours; nothing where none is."""
     try:
-        return str(orjson.loads((folder / _MARK).read_bytes())["mark"])
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return None
+        noted = orjson.loads((folder / _MARK).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return noted if isinstance(noted, dict) and "mark" in noted else {}
 
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left, so that the new student lies there alone."""
-    if _known(folder) is None:
+    if not _read_mark(folder):
         return
     for name in (CHECKPOINTS, "merged"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -74,6 +74,13 @@ def merge(adapters: Path, pupil: Pupil, target: Path) -> None:
     model.config.eos_token_id = model.generation_config.eos_token_id
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    make_readable(target)
+
+
+def make_readable(folder: Path) -> None:
+    """Let others read the weights, as they may every other file: safetensors makes them for their owner alone."""
+    for path in folder.glob("*.safetensors"):
+        path.chmod((folder / "tokenizer_config.json").stat().st_mode)
 
 
 def own_dtype(pupil: Pupil) -> Any:
