@@ -117,7 +117,7 @@ def load_model(pupil: Pupil, *, bfloat16: bool) -> Any:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     model = _loaded(pupil, options, attentions(pupil.config, gpu=pupil.gpu, bfloat16=bfloat16))
-    if settings.packing and not _is_split(model) and mixes_rows(model, model.config.get_text_config().vocab_size):
+    if settings.packing and not _is_split(model) and _mixes_rows(model):
         raise SettingsError(
             f"{settings.student} reads a row otherwise after another one than alone, so its rows cannot be packed.",
             mend="Read them one at a time: --set packing=false.",
@@ -146,6 +146,19 @@ def _loaded(pupil: Pupil, options: dict[str, Any], attention: list[str]) -> Any:
                 mend="Check the folder or the hub id, and that it is a causal language model.",
             ) from error
     raise ValueError("no attention to load with")
+
+
+def _mixes_rows(model: Any) -> bool:
+    """Whether rows in a pack see each other; FlashAttention runs on a GPU only, where the weights are not yet."""
+    chosen = model.config._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+    elsewhere = chosen.startswith("flash") and model.device.type == "cpu"
+    if elsewhere:
+        model.set_attn_implementation("sdpa")
+    try:
+        return mixes_rows(model, model.config.get_text_config().vocab_size)
+    finally:
+        if elsewhere:
+            model.set_attn_implementation(chosen)
 
 
 def _is_split(model: Any) -> bool:
