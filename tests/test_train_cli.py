@@ -85,9 +85,10 @@ def test_whether_a_recipe_fits(recipe: str, devices: int, fits: bool) -> None:
     assert ("does not fit" in plan.verdict(found["capacity"])) is not fits
 
 
-def test_a_student_of_unknown_shape_says_what_to_do() -> None:
-    with pytest.raises(SettingsError, match="shape of nobody/knows-this is not known"):
-        shape_of("nobody/knows-this")
+def test_a_student_of_unknown_shape_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"shape of .* is not known here") as caught:
+        shape_of(str(tmp_path))  # a folder without a configuration
+    assert "config.json" in caught.value.mend
 
 
 def test_devices_without_a_dry_run_are_refused(rows: Path) -> None:

@@ -1,7 +1,7 @@
 """From a conversation to tokens, and which of them carry loss: those that the student is to write itself.
 
 A chat template is only a program that writes text, so where an answer lies in it is found by writing the conversation
-up to the answer, as it is asked for, and up to the answer's end. What the template writes after an answer carries loss
+up to it with a stand-in in its place. What the template writes after an answer carries loss
 up to the first special token, by which the student learns to stop.
 """
 
@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from os.path import commonprefix
 from typing import Any
 
 from reflectune.errors import SettingsError
@@ -22,6 +21,8 @@ from reflectune.training.rows import Conversation
 
 NO_LOSS = -100
 """What torch's cross entropy leaves out."""
+_STAND_IN = "\ue000answer\ue001"
+"""Stands in for an answer, in characters that no text is likely to hold."""
 _TOGETHER = 256
 """Conversations that are made into tokens at once."""
 
@@ -157,25 +158,27 @@ class Masker:
         return _Written(text, answers, ends, silent, given - len(answers))
 
     def _answer(self, turns: tuple[dict[str, str], ...], text: str) -> tuple[Span, int] | None:
-        """Where the last turn's words lie in a conversation's text, and where what is written after them ends."""
-        prompt = self._rendered(turns[:-1], asking=True)
-        upto = self._rendered(turns)
-        if not text.startswith(upto):
-            upto = commonprefix([upto, text])  # noqa: RUF071 - texts, no paths
-        bare = len(self._rendered(turns[:-1]))
-        words = turns[-1]["content"].strip()
-        asked = len(commonprefix([prompt, upto]))  # noqa: RUF071
-        begin = text.rfind(words, max(asked, bare), len(upto))
+        """Where the last turn's words lie in a conversation's text, and where what is written after them ends.
+
+        A stand-in is written in their place first, to see what the template writes around them: they may stand anywhere
+        else too, even in what ends the turn.
+        """
+        said = turns[-1]["content"]
+        around = self._rendered((*turns[:-1], {**turns[-1], "content": _STAND_IN}))
+        begin, words = around.find(_STAND_IN), said.strip()
+        tail = around[begin + len(_STAND_IN) :]
         if begin < 0 or not words:
             return None
-        return (begin, begin + len(words)), len(upto)
+        for place in (begin, begin + len(said) - len(said.lstrip())):  # a template may strip what it is given
+            if text.startswith(around[:begin]) and text.startswith(words, place):
+                end = place + len(words)
+                return (place, end), text.find(tail, end) + len(tail)
+        return None
 
-    def _rendered(self, turns: Sequence[dict[str, str]], *, asking: bool = False) -> str:
-        if not turns:
-            return ""
+    def _rendered(self, turns: Sequence[dict[str, str]]) -> str:
         try:
             text: str = self._tokenizer.apply_chat_template(
-                list(turns), chat_template=self.template.text, tokenize=False, add_generation_prompt=asking
+                list(turns), chat_template=self.template.text, tokenize=False
             )
         except Exception as error:  # Jinja's own, and what a template raises for turns that it does not take
             roles = ", ".join(turn["role"] for turn in turns)
