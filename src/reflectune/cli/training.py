@@ -72,15 +72,18 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     if not dry_run:
         check_launch()
         if not asked.fresh and is_finished(job):
-            say(f"{asked.folder} is finished. To train it over: --fresh.", quiet=quiet)
-            if as_json and devices.leads:
-                typer.echo(
-                    orjson.dumps(_rows_of(job) | Figures.of(curves.read(asked.folder / CURVES)).model_dump()).decode()
-                )
-            return
-        _train(asked, job, as_json=as_json)
+            _tell_finished(job, as_json=as_json, quiet=quiet)
+        else:
+            _train(asked, job, as_json=as_json)
     elif as_json:
         typer.echo(orjson.dumps(_dry(job)).decode())
+
+
+def _tell_finished(job: Job, *, as_json: bool, quiet: bool) -> None:
+    say(f"{job.folder} is finished. To train it over: --fresh.", quiet=quiet)
+    if as_json and job.devices.leads:
+        figures = Figures.of(curves.read(job.folder / CURVES)).model_dump()
+        typer.echo(orjson.dumps(_rows_of(job) | figures | {"finished": True}).decode())
 
 
 def _tell_finished(job: Job, *, as_json: bool, quiet: bool) -> None:
