@@ -86,13 +86,6 @@ def _tell_finished(job: Job, *, as_json: bool, quiet: bool) -> None:
         typer.echo(orjson.dumps(_rows_of(job) | figures | {"finished": True}).decode())
 
 
-def _tell_finished(job: Job, *, as_json: bool, quiet: bool) -> None:
-    say(f"{job.folder} is finished. To train it over: --fresh.", quiet=quiet)
-    if as_json and job.devices.leads:
-        figures = Figures.of(curves.read(job.folder / CURVES)).model_dump()
-        typer.echo(orjson.dumps(_rows_of(job) | figures | {"finished": True}).decode())
-
-
 def _train(asked: Asked, job: Job, *, as_json: bool) -> None:
     quiet = asked.quiet or not job.devices.leads
     fitted = _fit(asked, job, quiet=quiet)
