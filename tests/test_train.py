@@ -43,30 +43,31 @@ HERE = Path(__file__).parent
 RECIPES = ["reflection-70b", "reflection-tuning-13b", "reflection-tuning-7b", "selective-7b", "smoke"]
 
 
-@pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random Llama of 40,000 parameters."""
+def tiny(folder: Path, kind: str = "Llama", **changes: Any) -> str:
+    """Write a random decoder of 40,000 parameters with the tokenizer of the mask's tests."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
-    folder = tmp_path_factory.mktemp("tiny")
     tokenizer = with_tokens("<|im_start|>", "<|im_end|>", chat=CHATML)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
+    config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **sizes | changes)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny(tmp_path_factory.mktemp("tiny"), tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
 
 
 @pytest.fixture(scope="module")
@@ -380,12 +381,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, student: 
 
 
 def test_a_model_that_carries_a_state_is_not_packed(tmp_path: Path, settings: Callable[..., TrainSettings]) -> None:
-    from transformers import MambaConfig, MambaForCausalLM
-
-    tokenizer = with_tokens("<|im_start|>", "<|im_end|>", chat=CHATML)
-    config = MambaConfig(hidden_size=32, state_size=4, num_hidden_layers=2, vocab_size=len(tokenizer))
-    MambaForCausalLM(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    tiny(tmp_path, "Mamba", state_size=4)
     with pytest.raises(SettingsError, match="cannot be packed") as caught:
         load_model(find_pupil(settings(student=str(tmp_path))), bfloat16=False)
     assert "packing=false" in caught.value.mend
@@ -395,43 +391,17 @@ def test_a_model_that_carries_a_state_is_not_packed(tmp_path: Path, settings: Ca
 def test_a_model_without_the_first_attention_gets_the_next(
     tmp_path: Path, settings: Callable[..., TrainSettings]
 ) -> None:
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    tokenizer = with_tokens("<|im_start|>", "<|im_end|>", chat=CHATML)
-    config = Gemma2Config(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=512,
-    )
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    tiny(tmp_path, "Gemma2", head_dim=8)
     model = load_model(find_pupil(settings(student=str(tmp_path))), bfloat16=False)
-    assert not mixes_rows(model, len(tokenizer))
+    assert not mixes_rows(model, 200)
 
 
 def test_new_tags_are_learnt_in_the_head_too_where_it_is_a_table_of_its_own(
     tmp_path: Path, data: Path, settings: Callable[..., TrainSettings]
 ) -> None:
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = with_tokens("<|im_start|>", "<|im_end|>", chat=CHATML)
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "untied")
-    tokenizer.save_pretrained(tmp_path / "untied")
+    tiny(tmp_path / "untied", tie_word_embeddings=False)
     traces = tmp_path / "traces.jsonl"
     answer = "<thinking>\nOne.\n</thinking>\n<output>\n1\n</output>"
     rows = ({"id": f"t{n}", "instruction": f"Count {n}.", "output": answer} for n in range(16))
