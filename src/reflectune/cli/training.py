@@ -57,12 +57,12 @@ def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool
     check_trackers(settings)
     check_split(settings.batch, Devices.found(gpu=False).count)
     pupil = find_pupil(settings)
-    check_outputs(pupil)
-    check_folder(asked.folder, settings.student)
     masker = Masker(pupil.tokenizer, pupil.template, settings.max_length, drops_overlong=settings.drops_overlong)
     if preview is not None:
         _preview(asked, masker, pupil, preview)
         return
+    check_outputs(pupil)
+    check_folder(asked.folder, settings.student)
     devices = Devices.found(gpu=pupil.gpu)
     quiet = asked.quiet or not devices.leads
     data = _read(asked, settings, masker, quiet=quiet)
