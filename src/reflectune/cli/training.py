@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -117,11 +116,8 @@ def _preview(asked: Asked, masker: Masker, pupil: Pupil, count: int) -> None:
     found: list[Masked | Failure] = [*data.rows, *data.refused]
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     err.print(f"template {pupil.template.name}; tokens that carry loss are marked")
-    try:
+    with suppress(SystemExit):  # rich ends so where a reader such as less was left, and that is no error
         preview_of.show(found, pupil.tokenizer, console)
-        console.file.flush()
-    except BrokenPipeError:  # a reader such as less was left: that is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _read(asked: Asked, settings: TrainSettings, masker: Masker, *, quiet: bool) -> TrainingData:
