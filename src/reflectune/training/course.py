@@ -57,7 +57,6 @@ class Course:
         settings: The settings, with what was left open decided.
         plan: How much memory it takes; `None` for a student that memory is not planned for.
         capacity: Bytes of a device.
-        bfloat16: Whether products are computed in bfloat16.
         tokens: Tokens that are read in all.
         trainable: Those of them that carry loss.
     """
@@ -66,9 +65,13 @@ class Course:
     settings: TrainSettings
     plan: MemoryPlan | None
     capacity: int
-    bfloat16: bool
     tokens: int
     trainable: int
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether products are computed in bfloat16."""
+        return self.settings.precision == "bfloat16"
 
 
 def check_launch() -> None:
@@ -112,7 +115,6 @@ def course_of(data: TrainingData, pupil: Pupil, settings: TrainSettings, devices
         decided,
         plan,
         capacity,
-        bfloat16,
         tokens=sum(lengths[row] for step in steps for row in step),
         trainable=sum(trained[row] for step in steps for row in step),
     )
