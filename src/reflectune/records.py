@@ -107,12 +107,14 @@ class Request:
         sampling: How tokens are drawn.
         schema: The JSON schema of the reply; `None` for free text.
         sample: Which of several draws of the same request this is.
+        top_logprobs: Of how many of the likeliest first tokens the log-probabilities are wanted.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
     schema: Schema | None = None
     sample: int = 0
+    top_logprobs: int = 0
 
     def key(self, oracle: str) -> str:
         """The request's identity: equal keys are asked once.
@@ -121,7 +123,8 @@ class Request:
             oracle: The oracle's name, which holds its model and its address.
         """
         schema = self.schema and self.schema.mark
-        return digest([oracle, self.messages, self.sampling, schema, self.sample])
+        wanted = [self.top_logprobs] if self.top_logprobs else []
+        return digest([oracle, self.messages, self.sampling, schema, self.sample, *wanted])
 
 
 class Record(BaseModel):
@@ -142,6 +145,8 @@ class Reply(Record):
         cached_tokens: The part of `prompt_tokens` that came from the oracle's prefix cache.
         rejected: Why this reply was not accepted; `None` where it was.
         batch: Whether it came from a provider's batch, at half the price.
+        top_logprobs: The log-probabilities of the likeliest first tokens, in nats; `None` where the request did not ask
+            for them, or the oracle does not tell.
     """
 
     text: str
@@ -152,6 +157,7 @@ class Reply(Record):
     cached_tokens: int = 0
     rejected: str | None = None
     batch: bool = False
+    top_logprobs: dict[str, float] | None = None
 
 
 class Failure(Record):

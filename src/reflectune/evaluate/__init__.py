@@ -4,6 +4,7 @@ figures         one row: lengths, perplexities, coherence, IFD and r-IFD
 statistics      a data set: what its rows' figures come to, languages, diversity, duplicates
 intervals       means with bootstrap intervals, and differences of means
 plots           distributions as SVG or PNG
+scores          what an evaluation of a model came to: a record for each figure
 """
 
 from reflectune.evaluate.figures import METRICS, Figures, Metric

@@ -20,8 +20,9 @@ _OUT_OF_RANGE = re.compile(
     r"too (large|big|high|many)|at (least|most)|(less|greater|more) than|exceed|between|<=|>=", re.IGNORECASE
 )
 """A limit that is too high is no reason to call it by another name, which an endpoint may ignore."""
-_OPTIONAL = ("repetition_penalty", "seed", "top_p", "temperature")
+_OPTIONAL = ("repetition_penalty", "seed", "top_p", "temperature", "top_logprobs", "logprobs")
 """Parameters that can be left out, the one that is missed least first: a refusal may name two of them."""
+_LOGPROBS = ("top_logprobs", "logprobs")
 WRAPPER_TOKENS = 32
 """What `{"value": ...}` or a code fence takes beside the value itself; small models indent generously."""
 _ASK_FOR_JSON = (
@@ -54,8 +55,9 @@ class Capabilities(Record):
             "messages": request.messages,
             self.token_limit: sampling.max_tokens + wrapper,
         }
+        wanted = {"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}
         for name in _OPTIONAL:
-            value = getattr(sampling, name)
+            value = wanted.get(name) if name in _LOGPROBS else getattr(sampling, name)
             if name == "seed" and value is not None:
                 value += request.sample
             if value is not None and name not in self.omitted:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from reflectune.errors import MissingExtraError, OracleBusy, OracleError, RequestRefused
 from reflectune.oracles.allowance import Allowance
+from reflectune.oracles.replies import top_logprobs
 from reflectune.oracles.weights import find_weights, fingerprint
 from reflectune.records import Reply, Request, Sampling, Schema
 
@@ -196,6 +197,7 @@ def _body(request: Request) -> dict[str, Any]:
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": sampling.max_tokens,
         "seed": (sampling.seed or 0) + request.sample,
+        **({"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}),
         **{name: value for name, value in wanted.items() if value is not None},
     }
 
@@ -219,4 +221,5 @@ def _reply(answer: dict[str, Any]) -> Reply:
         prompt_tokens=usage["prompt_tokens"],
         completion_tokens=usage["completion_tokens"],
         cached_tokens=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+        top_logprobs=top_logprobs(choice),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ import orjson
 from reflectune.records import Reply
 from reflectune.tags import split_think
 
-__all__ = ["json_text", "read_reply", "unwrapped"]
+__all__ = ["json_text", "read_reply", "top_logprobs", "unwrapped"]
 
 _MOST_TOKENS = 2**53
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -77,7 +78,26 @@ def read_reply(body: Any) -> Reply:
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
         cached_tokens=_count(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")),
+        top_logprobs=top_logprobs(choice),
     )
+
+
+def top_logprobs(choice: dict[str, Any]) -> dict[str, float] | None:
+    """The log-probabilities of the likeliest first tokens of a choice; `None` where it does not tell any.
+
+    A token that is listed twice, as endpoints do whose tokens share their text, has the sum of both probabilities.
+    """
+    said = choice.get("logprobs")
+    places = said.get("content") if isinstance(said, dict) else None
+    first = places[0] if isinstance(places, list) and places else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    found: dict[str, float] = {}
+    for entry in listed if isinstance(listed, list) else ():
+        token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+        if isinstance(token, str) and isinstance(logprob, int | float):
+            share = math.exp(logprob) + (math.exp(found[token]) if token in found else 0.0)
+            found[token] = math.log(share) if share > 0 else float(logprob)
+    return found or None
 
 
 def _text(content: Any) -> str:

@@ -29,9 +29,9 @@ INSERT OR IGNORE INTO main.texts SELECT * FROM part.texts;
 INSERT OR IGNORE INTO main.meta SELECT * FROM part.meta
     WHERE name NOT IN ('input', 'exported', 'dropped') AND name NOT LIKE 'fingerprints of %';
 INSERT INTO main.replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,
-        cached_tokens, rejected, batch, maker, retired)
+        cached_tokens, rejected, batch, top_logprobs, maker, retired)
     SELECT key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens,
-        rejected, batch, maker, retired OR key IN (SELECT key FROM main.replies WHERE retired = 0)
+        rejected, batch, top_logprobs, maker, retired OR key IN (SELECT key FROM main.replies WHERE retired = 0)
     FROM part.replies ORDER BY number;
 COMMIT;
 """

@@ -22,10 +22,10 @@ _GROUP_SECONDS = 0.002
 
 _KEEP_REPLY = (
     "INSERT INTO replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,"
-    " cached_tokens, rejected, batch, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " cached_tokens, rejected, batch, top_logprobs, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_LAYOUT = 4
+_LAYOUT = 5
 """The layout of the tables, as SQLite's `user_version`; to be raised when they change."""
 _MOST_NAMES = 1000
 _DISK = "Free some disk space, then start the same command again: what was committed is kept."
@@ -83,6 +83,7 @@ CREATE TABLE IF NOT EXISTS replies (
     cached_tokens INTEGER NOT NULL,
     rejected TEXT,
     batch INTEGER NOT NULL,
+    top_logprobs BLOB,
     maker TEXT NOT NULL,
     retired INTEGER NOT NULL DEFAULT 0
 );
@@ -159,18 +160,20 @@ class SqliteStore:
     def reply(self, key: str) -> Reply | None:
         """The reply kept under this key, a rejected one included; `None` where there is none."""
         row = self._database.execute(
-            "SELECT text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens, rejected, batch"
-            " FROM replies WHERE key = ? AND retired = 0",
+            "SELECT text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens, rejected, batch,"
+            " top_logprobs FROM replies WHERE key = ? AND retired = 0",
             (key,),
         ).fetchone()
         if row is None:
             return None
-        return Reply(**dict(zip(Reply.model_fields, row, strict=True)))
+        *values, likely = row
+        return Reply(**dict(zip(Reply.model_fields, (*values, likely and orjson.loads(likely)), strict=True)))
 
     async def keep_reply(self, key: str, request: Request, oracle: str, reply: Reply) -> None:
         """Keep a reply; returns once it is committed."""
         messages = [[message.role, self._text(message)] for message in request.messages]
-        values = tuple(getattr(reply, name) for name in Reply.model_fields)
+        likely = None if reply.top_logprobs is None else orjson.dumps(reply.top_logprobs)
+        values = (*(getattr(reply, name) for name in Reply.model_fields if name != "top_logprobs"), likely)
         self._queue.append((_KEEP_REPLY, (key, oracle, orjson.dumps(messages), *values, self.maker)))
         await asyncio.shield(self._commit())
 

@@ -1,0 +1,43 @@
+"""From the name of a model to the model, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from reflectune.errors import SettingsError
+from reflectune.oracles import Oracle
+from reflectune.oracles.naming import Address, open_oracle
+
+__all__ = ["is_folder", "open_model"]
+
+
+def open_model(name: str, address: Address | None = None, recall: Callable[[str], str | None] | None = None) -> Oracle:
+    """Make the model that a name stands for.
+
+    Args:
+        name: `local`, `local:FILE.gguf` or `local:ORG/NAME` for a GGUF file; an existing folder or `hf:ID` for a
+            transformers model in this process; anything else is an endpoint's model, `MODEL` or `MODEL@URL`.
+        address: Where an endpoint is, and how it is reached.
+        recall: Gives what an earlier process found out about an endpoint.
+
+    Raises:
+        MissingExtraError: A package that it needs is not installed; names the command.
+        OracleError: The model cannot be loaded.
+        SettingsError: The name is a file, or an endpoint needs a key and there is none.
+    """
+    if is_folder(name):
+        from reflectune.generation.hugging_face import HuggingFaceModel
+
+        return HuggingFaceModel.open(name)
+    if Path(name).is_file():
+        kind = f"local:{name}" if name.endswith(".gguf") else "a model's folder"
+        raise SettingsError(f"{name} is a file.", mend=f"Name {kind}.")
+    if name.startswith(("./", "../", "/", "~")):
+        raise SettingsError(f"There is no model at {name}.", mend="Check the path.")
+    return open_oracle(name, address, recall)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name stands for a transformers model in this process."""
+    return name.startswith("hf:") or (not name.startswith("local") and Path(name).is_dir())
