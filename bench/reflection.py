@@ -62,8 +62,8 @@ async def replies(model: str, system: str, questions: list[str]) -> list[tuple[s
 
 def judged(said: list[tuple[str, str]], golds: list[str]) -> dict[str, Any]:
     """How many replies are well formed, reflect, and are right."""
+    from reflectune.answers.rules import is_right
     from reflectune.tags import parse
-    from reflectune.traces.answers import is_right
 
     parsed = [parse(text) for text, _ in said]
     outputs = [one.output for one in parsed]

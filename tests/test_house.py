@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "records", "tags", "optional"},
-    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility"},
+    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility", "answers"},
     {"oracles", "ask", "quality", "student", "embedding", "lessons", "generation"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
     {"cli"},
@@ -27,7 +27,7 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Inside one level, the lower engines that their neighbours may use.
 NEIGHBOURS = {
-    *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats")),
+    *(("ask", "oracles"), ("student", "oracles"), ("runs", "formats"), ("answers", "recipe")),
     *(("generation", "oracles"), ("generation", "student")),
     *(("evaluate", "gates"), ("chooser", "scoring"), ("optional", "errors")),
 }

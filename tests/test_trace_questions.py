@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from reflectune.answers.rules import boxed, is_answer, is_right
 from reflectune.errors import InputError, MissingExtraError
 from reflectune.records import Failure, Message
 from reflectune.traces import Question, Questions
-from reflectune.traces.answers import boxed, is_answer, is_right
 from reflectune.traces.questions import distinct
 
 WORKED = {"question": "How many are 2 and 3?", "answer": "They are 2+3 = <<2+3=5>>5.\n#### 5"}

@@ -5,11 +5,11 @@
                                                │
                              Trace | Failure ◄─┘   checked: the mistake is one, the answer is right, the tags are sound
 
-reading.py, questions.py, solutions.py, numbers.py    questions, the steps of their solutions, the sums in those
+reading.py, questions.py, solutions.py                questions, the steps of their solutions
 mistakes.py, slips.py, units.py, wording.py           mistakes by rule, and the words that correct them
 planting.py, sampling.py, drafting.py                 where mistakes come from: a rule, a model's samples, an oracle
 asking.py, asker.py                                   how a model is asked
-trace.py, answers.py                                  the row that is written, and how it is checked
+trace.py                                              the row that is written, and how it is checked
 """
 
 from reflectune.traces.asking import ask_traces, requests_per_question

@@ -18,8 +18,8 @@ from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
+from reflectune.answers.numbers import NUMBER, calculate, number_of, shown
 from reflectune.recipe.traces import MistakeKind
-from reflectune.traces.numbers import NUMBER, calculate, number_of, shown
 from reflectune.traces.questions import Question
 from reflectune.traces.slips import slips
 from reflectune.traces.solutions import Calculation

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from random import Random
 
+from reflectune.answers.numbers import number_of
 from reflectune.language import prompt_language
 from reflectune.prompts import Prompts
 from reflectune.recipe import TraceSettings
 from reflectune.records import Failure
 from reflectune.traces.mistakes import Mistake, planted
-from reflectune.traces.numbers import number_of
 from reflectune.traces.questions import Question, distinct
 from reflectune.traces.trace import Draft, Piece, Trace, failed, finished
 

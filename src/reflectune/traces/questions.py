@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from reflectune.answers.numbers import number_of
+from reflectune.answers.rules import boxed
 from reflectune.formats import Source
 from reflectune.formats.source import Row
 from reflectune.recipe.traces import TraceForm
 from reflectune.records import Failure, Message, digest
-from reflectune.traces.answers import boxed
-from reflectune.traces.numbers import number_of
 from reflectune.traces.solutions import Step, steps_of
 
 STAGE = "trace"

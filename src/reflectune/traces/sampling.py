@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from reflectune.answers.rules import is_answer, is_right
 from reflectune.ask import ask_text, refuse_unfinished
 from reflectune.oracles.engine import Rejected, Stopped, Unacceptable
 from reflectune.records import Failure, Message, Record, Reply
-from reflectune.traces.answers import is_answer, is_right
 from reflectune.traces.asker import Asker, refused
 from reflectune.traces.questions import Question
 from reflectune.traces.trace import Draft, Piece, failed

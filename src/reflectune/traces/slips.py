@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reflectune.traces.numbers import number_of
+from reflectune.answers.numbers import number_of
 
 _SMALL = 20
 

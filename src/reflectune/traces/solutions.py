@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from reflectune.answers.numbers import NUMBER, calculate, number_of
 from reflectune.tags import Span
-from reflectune.traces.numbers import NUMBER, calculate, number_of
 
 _MARK = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 _SUM = r"(?:[\d.,$%()\s+*/x×÷·-]|\\cdot|\\times|\\div)+"

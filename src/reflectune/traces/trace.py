@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from reflectune.answers.rules import is_right
 from reflectune.recipe.traces import MistakeKind
 from reflectune.records import Failure, Record, Role
 from reflectune.tags import Span, parse, reflect, write
-from reflectune.traces.answers import is_right
 from reflectune.traces.questions import STAGE, Question
 
 TraceKind = Literal["clean", "planted", "own", "oracle"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflectune.traces.numbers import calculate, number_of, shown
+from reflectune.answers.numbers import calculate, number_of, shown
 from reflectune.traces.slips import slips
 from reflectune.traces.solutions import steps_of
 from reflectune.traces.units import confusable

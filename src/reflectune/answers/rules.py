@@ -8,9 +8,9 @@ import signal
 import threading
 from typing import Any
 
+from reflectune.answers.numbers import NUMBER, number_of
 from reflectune.optional import load_optional
 from reflectune.recipe.traces import TraceForm
-from reflectune.traces.numbers import NUMBER, number_of
 
 _SECONDS = 5
 _LONGEST = 400
