@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, recycle, runs, score, select, stats, traces, train
+from reflectune.cli import export, gates, generate, recycle, runs, score, select, stats, traces, train
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -23,6 +23,7 @@ app.command("recycle")(recycle.command)
 app.command("score")(score.command)
 app.command("select")(select.command)
 app.command("train")(train.command)
+app.command("generate")(generate.command)
 app.command("export")(export.command)
 app.command("gates")(gates.command)
 app.command("stats")(stats.command)

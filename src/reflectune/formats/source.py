@@ -83,7 +83,7 @@ class Source:
         Raises:
             InputError: The file is broken, or two rows have the same id of their own.
         """
-        names = _Names(self.name)
+        names = Names(self.name)
         for number, raw in enumerate(self.read(), start=1):
             try:
                 example = self.mapping.read(raw)
@@ -169,8 +169,12 @@ def _similar(path: Path) -> str:
     return f"Did you mean {path.parent / close[0]}?" if close else "Check the path; a hub data set is named org/name"
 
 
-class _Names:
-    """The ids given so far, as 128-bit numbers: about 130 bytes a row."""
+class Names:
+    """The ids given so far, as 128-bit numbers: about 130 bytes a row.
+
+    Args:
+        source: The data set, for errors.
+    """
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -178,6 +182,16 @@ class _Names:
         self._equal: dict[int, int] = {}
 
     def name(self, raw: dict[str, Any], number: int, content: str) -> str:
+        """The id of the next row: its own, else the first digits of a hash of its content, with `-2` if it repeats.
+
+        Args:
+            raw: The row as it was read.
+            number: Its place, from 1.
+            content: The hash.
+
+        Raises:
+            InputError: Another row has the same id of its own.
+        """
         own = _own_id(raw)
         if own is None:
             key = int(content, 16)

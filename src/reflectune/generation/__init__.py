@@ -1,6 +1,7 @@
 """Prompts in, replies out, for any model: a transformers folder, a GGUF file, an endpoint.
 
 naming.py          from the name of a model to the model
+prompts.py         the prompts of a test set, or of any other data set
 hugging_face.py    a transformers model in this process, asked for many replies at once
 """
 

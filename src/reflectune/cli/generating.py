@@ -1,0 +1,198 @@
+"""Have a model answer prompts: read, ask, save."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+
+from reflectune.cli.inquiry import Inquiry, inquire, show
+from reflectune.cli.recycle import name_of
+from reflectune.cli.screen import Meter, err, say
+from reflectune.errors import SettingsError
+from reflectune.formats import check_target, write_rows
+from reflectune.generation import Generated, Prompt, generate, open_model
+from reflectune.generation.prompts import Asked as Question
+from reflectune.generation.prompts import read_prompts
+from reflectune.language import prompt_language
+from reflectune.oracles.engine import Engine
+from reflectune.oracles.weights import EMBEDDED
+from reflectune.prompts import Prompts
+from reflectune.recipe import GenerateSettings, Recipe
+from reflectune.records import Failure
+from reflectune.tags import parse
+
+ANSWERS, FAILURES = "answers.jsonl", "answer_failures.jsonl"
+REFLECT = "trace_system.txt"
+_FAILED = 3
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        recipe: The prompts, the model and its limits.
+        settings: How it answers.
+        run: The run's folder; by default named after the data and the model.
+        name: What the model is called in the answers.
+        quiet: Whether to show only errors.
+    """
+
+    recipe: Recipe
+    settings: GenerateSettings
+    run: Path | None = None
+    name: str | None = None
+    quiet: bool = False
+
+    @property
+    def model(self) -> str:
+        """What the model is called in the answers."""
+        return self.name or model_name(self.recipe.oracle)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        if self.run is not None:
+            return self.run
+        return Path("runs") / file_name(f"{name_of(self.recipe.data)}-{self.model}")
+
+
+def model_name(name: str) -> str:
+    """What people call a model: without where it is, and without folders but the last two."""
+    if name == "local":
+        return EMBEDDED
+    if name.startswith("hf:"):
+        return name.removeprefix("hf:")
+    if name.startswith("local:"):
+        return Path(name.removeprefix("local:")).stem
+    path = Path(name)
+    if path.is_dir():
+        return "-".join(part for part in path.resolve().parts[-2:] if part not in {"/", "runs"})
+    return name.partition("@")[0]
+
+
+def file_name(name: str) -> str:
+    """A name that may be one of a file."""
+    return _NOT_IN_NAMES.sub("-", name).strip("-.")
+
+
+def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
+    """Do what is asked, say what it came to, and end with the exit code that says so.
+
+    Raises:
+        InputError: The prompts cannot be read.
+        OracleError: The model cannot be used; what it said before is kept.
+        RunError: The run's folder cannot be used.
+        SettingsError: What is asked does not fit the place.
+    """
+    started = time.monotonic()
+    output = asked.recipe.output
+    if output is not None:
+        check_target(output)
+        if output.resolve() == Path(asked.recipe.data).resolve():
+            raise SettingsError(f"{output} would overwrite the prompts.", mend="Name another file with --output.")
+    rows = read_prompts(asked.recipe.data, asked.recipe.limit)
+    questions = [row for row in rows if isinstance(row, Question)]
+    told = f"{asked.recipe.data}: {len(rows):,} rows, {len(questions):,} prompts"
+    say(told, quiet=asked.quiet)
+    if dry_run:
+        if as_json:
+            typer.echo(orjson.dumps({"rows": len(rows), "requests": len(questions)}).decode())
+        say(f"{len(questions):,} requests to {asked.recipe.oracle}", quiet=asked.quiet)
+        return
+    made: dict[str, Generated | Failure] = {row.id: row for row in rows if isinstance(row, Failure)}
+    inquiry = _ask(asked, questions, made, total=len(rows))
+    answers = [_answer(asked, row, made[row.id]) for row in questions if isinstance(made.get(row.id), Generated)]
+    failures = [one for one in made.values() if isinstance(one, Failure)]
+    for path in (asked.folder / ANSWERS, *([output] if output else [])):
+        write_rows(path, answers)
+    write_rows(asked.folder / FAILURES, (failure.model_dump() for failure in failures))
+    summary = {
+        "run": str(asked.folder),
+        "model": asked.model,
+        "rows": len(rows),
+        "answers": len(answers),
+        "failed": len(failures),
+        "pending": len(rows) - len(answers) - len(failures),
+        "failures": dict(sorted(Counter(failure.reason for failure in failures).items())),
+        "without_output": sum(not row["output"] for row in answers) if asked.settings.reflect else None,
+        "cut_off": sum(isinstance(one, Generated) and one.finish_reason == "length" for one in made.values()),
+        **inquiry.summary(),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if not asked.quiet:
+        _show(asked, summary)
+    if as_json:
+        typer.echo(orjson.dumps(summary).decode())
+    if code := _exit_code(asked.recipe, summary, inquiry):
+        raise typer.Exit(code)
+
+
+def _ask(asked: Asked, questions: list[Question], made: dict[str, Generated | Failure], total: int) -> Inquiry:
+    prompts = Prompts()
+    reasons: Counter[str] = Counter()
+
+    def prompt(row: Question) -> Prompt:
+        reflect = prompts.text(prompt_language(row.question), REFLECT) if asked.settings.reflect else ""
+        system = "\n\n".join(text for text in (reflect, asked.settings.system) if text)
+        return Prompt(row.id, row.messages(system))
+
+    with Meter(total, len(made), quiet=asked.quiet) as meter:
+
+        async def answers_of(engine: Engine) -> None:
+            sampling = asked.settings.sampling(engine.oracle.sampling)
+            async with aclosing(generate(map(prompt, questions), engine, sampling)) as replies:
+                async for replied in replies:
+                    made[replied.id] = replied
+                    if isinstance(replied, Failure):
+                        reasons[replied.reason] += 1
+                    show(meter, engine, len(made), dict(reasons))
+
+        return inquire(asked.folder, asked.recipe, answers_of, open_with=open_model)
+
+
+def _answer(asked: Asked, row: Question, made: Generated | Failure) -> dict[str, Any]:
+    """The row as it was read, with its instruction, the answer and who gave it."""
+    if not isinstance(made, Generated):
+        raise TypeError(f"{row.id} has no answer")
+    answer = {
+        **row.raw,
+        "instruction": row.instruction,
+        **({"input": row.input} if row.input else {}),
+        "output": made.text,
+        "generator": asked.model,
+        "dataset": row.raw.get("dataset") or name_of(asked.recipe.data),
+        "tokens": made.completion_tokens,
+    }
+    if asked.settings.reflect:
+        answer |= {"output": parse(made.text).output or "", "reply": made.text}
+    return answer
+
+
+def _show(asked: Asked, summary: dict[str, Any]) -> None:
+    err.print(f"{summary['answers']:,} answers of {asked.model}, {summary['completion_tokens']:,} tokens new")
+    if asked.settings.reflect:
+        err.print(f"{summary['without_output']:,} replies have no <output>: their answer is empty")
+    if summary["cut_off"]:
+        err.print(f"{summary['cut_off']:,} answers were cut off at the longest that --max-tokens allows")
+    if summary["failed"]:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in summary["failures"].items())
+        err.print(f"{summary['failed']:,} failed: {listed}")
+    if summary["pending"]:
+        err.print(f"{summary['pending']:,} rows are pending; the same command goes on.")
+    err.print(str(asked.recipe.output or asked.folder / ANSWERS))
+
+
+def _exit_code(recipe: Recipe, summary: dict[str, Any], inquiry: Inquiry) -> int:
+    if summary["pending"] and inquiry.stopped:
+        return 4 if inquiry.stopped == "budget" else 130
+    return _FAILED if summary["failed"] > recipe.max_failed * summary["rows"] else 0
