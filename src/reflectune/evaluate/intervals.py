@@ -129,6 +129,23 @@ def unpaired_difference(before: Sequence[float], after: Sequence[float]) -> Diff
     return Difference(float(new.mean() - old.mean()), interval, 0)
 
 
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
+    """Where a ratio of sums lies, when rows are drawn anew; `None` where there are fewer than two rows.
+
+    Args:
+        parts: What counts of each row.
+        wholes: What there is of each row, in the same order.
+
+    Raises:
+        MissingExtraError: numpy or scipy is not installed.
+    """
+    if len(parts) < 2:  # noqa: PLR2004
+        return None
+    order = sorted(range(len(parts)), key=lambda place: (parts[place], wholes[place]))
+    columns = tuple(_numpy().asarray([column[place] for place in order], dtype=float) for column in (parts, wholes))
+    return _interval(columns, _ratio, paired=True)
+
+
 def _mean(column: Any, axis: int) -> Any:
     return column.mean(axis=axis)
 
@@ -137,7 +154,11 @@ def _apart(before: Any, after: Any, axis: int) -> Any:
     return after.mean(axis=axis) - before.mean(axis=axis)
 
 
-def _interval(columns: tuple[Column, ...], statistic: Any) -> Interval:
+def _ratio(parts: Any, wholes: Any, axis: int) -> Any:
+    return parts.sum(axis=axis) / wholes.sum(axis=axis)
+
+
+def _interval(columns: tuple[Column, ...], statistic: Any, *, paired: bool = False) -> Interval:
     found = (
         _scipy_stats()
         .bootstrap(
@@ -146,6 +167,7 @@ def _interval(columns: tuple[Column, ...], statistic: Any) -> Interval:
             n_resamples=RESAMPLES,
             batch=max(1, _DRAWN_AT_ONCE // sum(column.size for column in columns)),
             vectorized=True,
+            paired=paired,
             confidence_level=CONFIDENCE,
             method="percentile",
             rng=_numpy().random.default_rng(_SEED),
