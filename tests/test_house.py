@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "records", "tags", "optional"},
-    {"criteria", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility", "answers"},
+    {"criteria", "page", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility", "answers"},
     {"oracles", "ask", "quality", "student", "embedding", "lessons", "generation"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
     {"cli"},

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, generate, recycle, runs, score, select, stats, traces, train
+from reflectune.cli import export, gates, generate, leaderboard, recycle, runs, score, select, stats, traces, train
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -28,6 +28,7 @@ app.command("export")(export.command)
 app.command("gates")(gates.command)
 app.command("stats")(stats.command)
 app.command("traces")(traces.command)
+app.command("leaderboard")(leaderboard.command)
 app.add_typer(runs.app, name="runs")
 
 

@@ -33,7 +33,7 @@ from reflectune.training.card import model_card
 from reflectune.training.course import Course, Devices, check_launch, course_of
 from reflectune.training.curves import Point
 from reflectune.training.dataset import TrainingData, held_out_of, hold_out, read_data
-from reflectune.training.facts import Facts, Figures
+from reflectune.training.facts import FACTS, Facts, Figures
 from reflectune.training.fit import Fitted, fit
 from reflectune.training.folder import CURVES, Job, check_folder, is_finished, mark_finished
 from reflectune.training.masks import Masked, Masker
@@ -263,6 +263,7 @@ def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:
         gguf=gguf.name if gguf else None,
     )
     write_report(asked.folder, fitted.points, facts)
+    (asked.folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (asked.folder / "README.md").write_text(model_card(facts), encoding="utf-8")
     if fault is not None:
         raise fault

@@ -9,14 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import orjson
 from pydantic import Field, ValidationError
 
 from reflectune.errors import RunError
 from reflectune.records import Record
 
-__all__ = ["FILE", "Arm", "Evaluation", "Form", "Score"]
+__all__ = ["FILE", "Arm", "Evaluation", "Form", "Score", "rows_learnt_from"]
 
 FILE = "evaluation.json"
+_FACTS = "facts.json"
+"""What training leaves in a student's folder."""
 
 Form = Literal["generative", "logprob", "pairwise", "alpaca-eval"]
 """How a figure comes about. Figures of different forms never stand in one table."""
@@ -123,3 +126,19 @@ class Evaluation(Record):
                 f"{path} is no evaluation that this version of reflectune wrote: {error.errors()[0]['msg']}.",
                 mend="Evaluate again, or take the file away.",
             ) from error
+
+
+def rows_learnt_from(model: str) -> int | None:
+    """How many rows a student was trained on, as its folder says; `None` where that is not known.
+
+    Args:
+        model: The model as a command names it: a folder of `reflectune train`, `merged` in it, or a GGUF file of it.
+    """
+    path = Path(model.removeprefix("local:"))
+    for folder in (path, path.parent):
+        try:
+            rows = orjson.loads((folder / _FACTS).read_bytes())["rows"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return rows if isinstance(rows, int) else None
+    return None

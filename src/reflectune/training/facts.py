@@ -74,6 +74,10 @@ def _speed(points: Sequence[Point]) -> float | None:
     return done / seconds if seconds else None
 
 
+FACTS = "facts.json"
+"""The file of a student's folder that says what it was trained on and how."""
+
+
 class Facts(Record):
     """A trained student.
 

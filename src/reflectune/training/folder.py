@@ -27,7 +27,7 @@ _FREE = {
     *("keep_checkpoints", "merge", "report_to"),
 }
 """Settings that may change between a run and its resumption: they do not change what is learnt."""
-_OLD = ("adapter_*", "model*.safetensors*", "*config.json", "README.md", "report.html", "*.gguf", CURVES)
+_OLD = ("adapter_*", "model*.safetensors*", "*config.json", "README.md", "report.html", "facts.json", "*.gguf", CURVES)
 """What an earlier student of another kind would leave beside a new one."""
 
 

@@ -1,22 +1,16 @@
-"""The curves of a training as pictures for a page, drawn without a browser and without the network.
-
-The colours of the two losses are told apart by people who are colour-blind (Okabe and Ito). Ink and grid have colours
-that the page replaces by its own, light or dark.
-"""
+"""The curves of a training as pictures for a page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
-from reflectune.optional import load_optional
+from reflectune.page.charts import COLOURS, load_altair, picture
 from reflectune.training.curves import Point
 
-_NEEDED_BY = "Charts"
-_LOSS, _HELD_OUT, _INK, _GRID = "#0072b2", "#d55e00", "#555555", "#dddddd"
+_LOSS, _HELD_OUT = COLOURS[:2]
 _WIDTH, _HEIGHT = 380, 200
 _MOST_POINTS = 400
 _SMOOTHED_FROM = 60
@@ -52,14 +46,13 @@ def draw(points: Sequence[Point]) -> dict[str, str]:
     Raises:
         MissingExtraError: altair or vl-convert is not installed.
     """
-    load_optional("vl_convert", _NEEDED_BY, "plots")
-    altair = load_optional("altair", _NEEDED_BY, "plots")
+    altair = load_altair()
     pictures = {}
     if losses := _losses(altair, points):
-        pictures["Loss"] = _picture(altair.layer(*losses).properties(width=2 * _WIDTH, height=240))
+        pictures["Loss"] = picture(altair.layer(*losses).properties(width=2 * _WIDTH, height=240))
     for panel in _PANELS:
         if values := _values(points, panel.field):
-            pictures[panel.title] = _picture(_line(altair, panel, values))
+            pictures[panel.title] = picture(_line(altair, panel, values))
     return pictures
 
 
@@ -104,29 +97,6 @@ def _height(altair: Any, digits: str, *, zero: bool, title: str | None) -> Any:
     # By itself, a format with an exponent writes 0e+0.
     axis = altair.Axis(labelExpr=f"datum.value == 0 ? '0' : format(datum.value, '{digits}')", tickCount=5)
     return altair.Y("value:Q", title=title, axis=axis, scale=altair.Scale(zero=zero))
-
-
-def _picture(chart: Any) -> str:
-    dressed = (
-        chart.configure(background="transparent", padding=4, font="sans-serif")
-        .configure_view(strokeWidth=0)
-        .configure_axis(
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            gridColor=_GRID,
-            domainColor=_INK,
-            tickColor=_INK,
-            labelColor=_INK,
-            titleColor=_INK,
-        )
-        .configure_legend(
-            labelFontSize=13, labelColor=_INK, orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
-        )
-    )
-    text = StringIO()
-    dressed.save(text, format="svg")
-    return text.getvalue()
 
 
 def _values(points: Sequence[Point], field: str) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from reflectune.errors import MissingExtraError
+from reflectune.page import page
 from reflectune.training.curves import Point
 from reflectune.training.facts import Facts
 from reflectune.training.pictures import draw
@@ -36,23 +37,8 @@ def write_report(folder: Path, points: Sequence[Point], facts: Facts) -> Path:
 
 
 def _page(points: Sequence[Point], facts: Facts) -> str:
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     body = "\n".join([_head(facts), _cards(facts.told_figures()), _charts(points), _tables(facts)])
-    return f"""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(facts.name)}: training</title>
-<style>
-{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+    return page(f"{facts.name}: training", body)
 
 
 def _head(facts: Facts) -> str:

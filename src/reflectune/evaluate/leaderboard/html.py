@@ -1,0 +1,95 @@
+"""The leaderboard as a page that needs nothing but itself and the runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from reflectune.errors import MissingExtraError, RunError
+from reflectune.evaluate.leaderboard.board import Board, Cell, Row, shown
+from reflectune.evaluate.leaderboard.charts import draw
+from reflectune.evaluate.leaderboard.markdown import headings, link_of, sides
+from reflectune.page import page
+
+__all__ = ["write_html"]
+
+
+def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
+    """Write the page. Without the extra `plots` it has tables only, and says so.
+
+    Args:
+        path: Where it is written; links to raw replies are relative to it.
+        boards: The tables.
+        title: Its heading.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *(_board(board, path.parent) for board in boards)])
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(page(title, body), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error}.", mend="Name another place with --output.") from error
+
+
+def _board(board: Board, folder: Path) -> str:
+    named = headings(board)
+    header = [*named, *(column.title for column in board.columns), "mean length", "tokens a reply", "no output"]
+    heads = "".join(
+        f"<th scope=col{'' if place < len(named) else ' class=figure'}>{escape(name)}</th>"
+        for place, name in enumerate(header)
+    )
+    rows = "\n".join(_row(board, row, named, folder) for row in board.rows)
+    return f"""\
+<h2>{escape(board.title)}</h2>
+<div class=wide><table class=board>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></div>
+{_charts(board)}"""
+
+
+def _row(board: Board, row: Row, named: Sequence[str], folder: Path) -> str:
+    first, *rest = sides(row, named)
+    figures = [_figure(row.cells.get(column), folder) for column in board.columns]
+    ends = (
+        f"{row.mean_length:,.0f}" if row.mean_length is not None else "",
+        f"{row.tokens:,.0f}" if row.tokens is not None else "",
+        f"{row.without_output:.0f}%" if row.without_output is not None else "",
+    )
+    return (
+        f"<tr><th scope=row>{escape(first)}</th>"
+        + "".join(f"<td class=text>{escape(text)}</td>" for text in rest)
+        + "".join(figures)
+        + "".join(f"<td>{text}</td>" for text in ends)
+        + "</tr>"
+    )
+
+
+def _figure(cell: Cell | None, folder: Path) -> str:
+    if cell is None:
+        return "<td></td>"
+    score, link = cell.score, link_of(cell, folder)
+    value = shown(score.metric, score.value)
+    text = f'<a href="{escape(link)}">{value}</a>' if link else value
+    if score.low is not None and score.high is not None:
+        text += f" <small>{shown(score.metric, score.low)}&ndash;{shown(score.metric, score.high)}</small>"
+    if score.official is False:
+        text += " <small>approximate</small>"
+    return f'<td title="{escape(cell.told)}">{text}</td>'
+
+
+def _charts(board: Board) -> str:
+    try:
+        pictures = draw(board)
+    except MissingExtraError as missing:
+        return f"<p class=soft>The extra plots draws charts here: <code>{escape(missing.mend)}</code></p>"
+    figures = "\n".join(
+        f"<figure><h3>Score against {escape(title)}</h3>{picture}</figure>" for title, picture in pictures.items()
+    )
+    return f"<div class=charts>\n{figures}\n</div>" if figures else ""

@@ -1,0 +1,148 @@
+"""`reflectune leaderboard`: evaluations in, one page and one Markdown file out."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from reflectune.cli import app
+from reflectune.errors import RunError, SettingsError
+from reflectune.evaluate.leaderboard import as_markdown, boards, find_evaluations
+from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
+
+
+def reflectune(*words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == code, f"{words}: {result.exit_code}\n{result.output}\n{result.exception!r}"
+    return result
+
+
+def score(**changes: Any) -> Score:
+    plain: dict[str, Any] = {
+        "model": "base", "benchmark": "gsm8k", "form": "generative", "metric": "accuracy", "value": 40.0, "low": 30.0,
+        "high": 50.0, "items": 50, "arm": "plain", "tokens": 5000, "mean_length": 300.0, "replies": "items.jsonl",
+    }  # fmt: skip
+    return Score(**(plain | changes))
+
+
+def evaluated(name: str, *scores: Score, **more: Any) -> Path:
+    run = Path("runs") / name
+    Evaluation(command="benchmark", versions={}, settings={}, scores=scores, **more).save(run)
+    (run / "items.jsonl").write_text("{}\n")
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def made() -> list[Any]:
+    return boards(find_evaluations(Path("runs"))[0])
+
+
+def test_forms_never_share_a_table() -> None:
+    evaluated("one", score(), score(form="logprob", benchmark="mmlu", arm=None, shots=5, value=25.0))
+    evaluated("two", score(form="pairwise", benchmark="vicuna", metric="win-rate", arm=None, against="x", judge="j"))
+    assert [(board.form, [column.title for column in board.columns]) for board in made()] == [
+        ("generative", ["gsm8k accuracy"]),
+        ("logprob", ["mmlu (5-shot) accuracy"]),
+        ("pairwise", ["vicuna win-rate"]),
+    ]
+
+
+def test_a_model_has_a_row_for_each_way_of_asking_and_the_plain_one_first() -> None:
+    evaluated("one", score(arm="reflective", without_output=2.0), score(arm="prompt-only"), score(), score(model="a"))
+    [board] = made()
+    assert [(row.model, row.arm) for row in board.rows] == [
+        ("a", "plain"), ("base", "plain"), ("base", "prompt-only"), ("base", "reflective"),
+    ]  # fmt: skip
+    assert board.rows[-1].without_output == 2.0
+    assert board.rows[0].tokens == 100.0
+
+
+def test_the_newest_figure_counts_and_says_so() -> None:
+    import os
+
+    old, new = evaluated("z-old", score(value=10.0)), evaluated("a-new", score(value=20.0))
+    os.utime(old / "evaluation.json", (1, 1))
+    [cell] = made()[0].rows[0].cells.values()
+    assert (cell.score.value, cell.run, cell.earlier) == (20.0, new, 1)
+    assert "the newest of 2 evaluations" in cell.told
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in {"href", "src"} and value]
+
+
+def test_every_figure_leads_to_its_raw_replies() -> None:
+    evaluated("one two", score(), score(metric="strict", value=1.5))
+    reflectune("leaderboard", "--output", "site/page.html")
+    links = Links()
+    links.feed(Path("site/page.html").read_text(encoding="utf-8"))
+    assert links.found == ["../runs/one%20two/items.jsonl"] * 2  # and nothing is fetched from elsewhere
+    assert all((Path("site") / unquote(link)).is_file() for link in links.found)
+    assert Path("site/page.md").read_text(encoding="utf-8").count("](../runs/one%20two/items.jsonl)") == 2
+
+
+def test_names_are_text_and_never_markup() -> None:
+    evaluated("one", score(model="<b>|x|</b>", note="a <script> & more"))
+    reflectune("leaderboard")
+    page = Path("runs/leaderboard.html").read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;b&gt;|x|&lt;/b&gt;" in page
+    assert "&lt;b>\\|x\\|&lt;/b>" in Path("runs/leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_a_chart_is_drawn_for_each_cost_that_is_known() -> None:
+    evaluated("one", score(), score(model="tuned", value=50.0), learnt_from={"tuned": 300})
+    reflectune("leaderboard")
+    titles = re.findall(r"Score against ([^<]*)<", Path("runs/leaderboard.html").read_text(encoding="utf-8"))
+    assert titles == ["mean length of answers, characters", "tokens a reply", "rows trained on"]
+
+
+def test_approximate_figures_say_so() -> None:
+    evaluated("one", score(form="alpaca-eval", metric="lc-win-rate", arm=None, official=False, note="no difficulty"))
+    reflectune("leaderboard")
+    assert "<small>approximate</small>" in Path("runs/leaderboard.html").read_text(encoding="utf-8")
+    assert "no difficulty" in as_markdown(made(), Path("runs"))
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_there() -> None:
+    evaluated("one", score())
+    (Path("runs/bad")).mkdir()
+    Path("runs/bad/evaluation.json").write_text("{}")
+    result = reflectune("leaderboard", "--json", code=1)
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert (told["evaluations"], told["broken"], told["models"]) == (1, 1, ["base"])
+    assert "runs/bad/evaluation.json is no evaluation" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [((), RunError), (("nowhere",), RunError), (("runs", "--output", "page.txt"), SettingsError)],
+)
+def test_bad_input_is_told(words: tuple[str, ...], error: type[Exception]) -> None:
+    Path("runs").mkdir()
+    assert isinstance(CliRunner().invoke(app, ["leaderboard", *words]).exception, error)
+
+
+def test_a_student_says_how_many_rows_it_learnt_from() -> None:
+    student = Path("student")
+    student.mkdir()
+    (student / "facts.json").write_text('{"rows": 256}')
+    for name in ("student", "student/merged", "local:student/student.gguf"):
+        assert rows_learnt_from(name) == 256
+    assert rows_learnt_from("gpt-4o") is None
