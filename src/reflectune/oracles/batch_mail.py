@@ -27,7 +27,7 @@ __all__ = ["BatchLimits", "Mail"]
 
 _TRIES_OF_THE_UNREACHABLE = 3
 _LANDED_AT_ONCE = 500
-_FIRST_LOOK = 1.0
+_FIRST_LOOK = 0.25
 _LAST_LOOK = 60.0
 _MORE_SELDOM = 1.3
 """Seconds between two looks at the open batches: they grow by this factor, up to a minute."""
