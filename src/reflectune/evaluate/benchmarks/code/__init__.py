@@ -1,0 +1,1 @@
+"""Code that a model wrote is run in a sandbox, or not at all."""

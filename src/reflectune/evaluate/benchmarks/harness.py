@@ -1,0 +1,118 @@
+"""lm-eval, called so that it says nothing, changes nothing and reaches for nothing that was not asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from reflectune.errors import InputError, ReflectuneError
+from reflectune.optional import load_optional
+
+__all__ = ["evaluate", "quietly"]
+
+_LOGGERS = ("lm_eval", "datasets", "evaluate", "huggingface_hub")
+_SEED = 1234
+_BOOTSTRAPS = 1
+"""None is drawn: every metric here is a mean, whose error is a formula, or has an error of ours."""
+
+
+def evaluate(  # noqa: PLR0913
+    lm: Any,
+    tasks: Sequence[str | dict[str, Any]],
+    folder: Path | None,
+    *,
+    shipped: bool = False,
+    limit: int | None = None,
+    chat: bool = False,
+    run_code: bool = False,
+) -> dict[str, Any]:
+    """Put a model to tasks.
+
+    Args:
+        lm: An `LM` of lm-eval's.
+        tasks: The tasks' names, or their settings.
+        folder: A folder of task files.
+        shipped: Whether lm-eval's own tasks are looked at too, which takes some seconds.
+        limit: How many questions of each task are asked.
+        chat: Whether the model takes messages.
+        run_code: Whether tasks may run code.
+
+    Returns:
+        lm-eval's results: `results` and `groups` by task, `samples` by task, `n-samples`, `n-shot`.
+
+    Raises:
+        InputError: A data set cannot be loaded.
+        MissingExtraError: lm-eval is not installed.
+        Unfinished: Asking stopped early.
+    """
+    evaluator: Any = load_optional("lm_eval.evaluator", "Benchmarks", "eval")
+    manager: Any = load_optional("lm_eval.tasks", "Benchmarks", "eval")
+    with quietly():
+        try:
+            loaded = manager.TaskManager(include_path=folder and str(folder), include_defaults=shipped).load(
+                list(tasks)
+            )
+        except ReflectuneError:
+            raise
+        except Exception as error:  # whatever the libraries below it raise: no network, no such data set, no access
+            raise InputError(
+                f"The questions of {', '.join(map(str, tasks))} cannot be loaded: {_told(error)}",
+                mend="Check the network and your access to the hub, or name a folder of files with --data.",
+            ) from error
+        for task in loaded["tasks"].values():
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=0)
+            task.set_fewshot_seed(seed=_SEED)
+        found: dict[str, Any] = evaluator.evaluate(
+            lm=lm,
+            task_dict=loaded,
+            limit=limit,
+            bootstrap_iters=_BOOTSTRAPS,
+            log_samples=True,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
+            confirm_run_unsafe_code=run_code,
+        )
+    return found
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Within it the libraries neither log nor warn nor print; afterwards all is as it was."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    state = random.getstate()
+    with (
+        contextlib.ExitStack() as restored,
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
+        warnings.simplefilter("ignore")
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(logging.ERROR)
+            restored.callback(logger.setLevel, level)
+        restored.callback(random.setstate, state)
+        _hide_bars(restored)
+        yield
+
+
+def _hide_bars(restored: contextlib.ExitStack) -> None:
+    """Hide the bars of loading and of writing prompts, which take no time; a model that lm-eval runs shows its own."""
+    bars: Any = load_optional("datasets", "Benchmarks", "eval").utils.logging
+    if bars.is_progress_bar_enabled():
+        bars.disable_progress_bar()
+        restored.callback(bars.enable_progress_bar)
+    prompts: Any = load_optional("lm_eval.api.task", "Benchmarks", "eval")
+    restored.callback(setattr, prompts, "tqdm", prompts.tqdm)
+    prompts.tqdm = functools.partial(prompts.tqdm, disable=True)
+
+
+def _told(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

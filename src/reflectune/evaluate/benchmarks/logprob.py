@@ -1,0 +1,196 @@
+"""The form `logprob`: the model says how likely each given answer is, and nothing is written. lm-eval does it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from reflectune.errors import MissingExtraError, OracleError, ReflectuneError, RunError, SettingsError
+from reflectune.evaluate.benchmarks.harness import evaluate, quietly
+from reflectune.evaluate.benchmarks.parts import Part
+from reflectune.evaluate.benchmarks.tasks import Writer
+from reflectune.evaluate.scores import Score
+from reflectune.generation.naming import is_folder
+from reflectune.optional import load_optional
+from reflectune.oracles.naming import Address, settings_of
+from reflectune.records import digest
+from reflectune.student.runtime import torch_and_transformers
+from reflectune.student.weights import find_student
+
+__all__ = ["Weigher", "open_weigher", "weigh"]
+
+_Z = 1.959964
+_AT_ONCE = {"cpu": 8, "cuda": 32}
+_TRIES = 5
+_LONGEST = 1 << 17
+"""Tokens of a prompt for a server: it refuses what is too long, where lm-eval would cut it without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weigher:
+    """A model that says how likely texts are.
+
+    Attributes:
+        lm: lm-eval's model.
+        mark: What tells its answers from another model's.
+    """
+
+    lm: Any
+    mark: str
+
+
+def open_weigher(name: str, address: Address, tokenizer: str | None = None) -> Weigher:
+    """Open a model.
+
+    Args:
+        name: A transformers folder, `hf:ID`, `local` or `local:FILE.gguf`, which is converted; else `MODEL@URL`, an
+            endpoint that gives the log-probabilities of prompts (`echo` and `logprobs` of `/completions`).
+        address: Where an endpoint is.
+        tokenizer: The tokenizer of an endpoint's model.
+
+    Raises:
+        MissingExtraError: A package that it needs is not installed.
+        OracleError: It cannot be loaded.
+        SettingsError: An endpoint's model comes without its tokenizer.
+    """
+    load_optional("lm_eval", "Benchmarks", "eval")
+    torch, _ = torch_and_transformers()
+    if not (is_folder(name) or name.partition(":")[0] == "local"):
+        return _served(name, address, tokenizer)
+    found = find_student(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models: Any = load_optional("lm_eval.models.huggingface", "Benchmarks", "eval")
+    try:
+        with quietly():
+            lm = models.HFLM(
+                pretrained=found.folder,
+                device=device,
+                dtype="float32" if device == "cpu" else "bfloat16",
+                batch_size=_AT_ONCE[device],
+            )
+    except Exception as error:  # whatever a model's own code raises
+        raise OracleError(
+            f"The model {found.name} cannot be loaded: {_first_line(error)}",
+            mend="Name a folder of a causal language model, or hf: and its id on the hub.",
+        ) from error
+    return Weigher(lm, digest([found.name, found.revision, device]))
+
+
+def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
+    if tokenizer is None:
+        raise SettingsError(
+            f"{name} is served, and its texts are sent as tokens.",
+            mend="Name its tokenizer with --tokenizer: a folder, a GGUF file or a hub id.",
+        )
+    settings = settings_of(name, address)
+    models: Any = load_optional("lm_eval.models.openai_completions", "Benchmarks", "eval")
+    with quietly():
+        lm = models.LocalCompletionsAPI(
+            model=settings.model,
+            base_url=f"{settings.base_url.rstrip('/')}/completions",
+            tokenizer=find_student(tokenizer).folder,
+            header={"Authorization": f"Bearer {settings.key}"} if settings.key else {},
+            num_concurrent=settings.connections,
+            max_retries=_TRIES,
+            max_length=_LONGEST,
+            timeout=int(settings.timeout),
+        )
+    return Weigher(lm, digest([settings.model, settings.base_url]))
+
+
+def weigh(model: str, weigher: Weigher, parts: Sequence[Part], run: Path, *, limit: int | None = None) -> list[Score]:
+    """Put a model to benchmarks; what it says of each question goes into `samples-TASK.jsonl`.
+
+    Args:
+        model: The model, as a person names it.
+        weigher: The model.
+        parts: The benchmarks.
+        run: The run's folder, which keeps what was weighed: nothing is weighed twice.
+        limit: How many questions of each task are asked.
+
+    Raises:
+        InputError: A data set cannot be loaded.
+        OracleError: The model cannot be used.
+        RunError: A file cannot be written.
+    """
+    api: Any = load_optional("lm_eval.api.model", "Benchmarks", "eval")
+    writer = Writer(run / "tasks")
+    local = {
+        part.benchmark.name: writer.logprob(part.benchmark, part.questions, part.shots)
+        for part in parts
+        if part.questions is not None
+    }
+    names = {part.benchmark.name: local.get(part.benchmark.name, part.benchmark.task) for part in parts}
+    wanted: list[str | dict[str, Any]] = [
+        names[part.benchmark.name]
+        if part.benchmark.name in local
+        else {_kind(part): names[part.benchmark.name], "num_fewshot": part.shots}
+        for part in parts
+    ]
+    try:
+        kept = api.CachingLM(weigher.lm, str(run / f"weighed-{weigher.mark}.db"))
+        found = evaluate(kept, wanted, writer.folder if local else None, shipped=len(local) < len(parts), limit=limit)
+    except ReflectuneError:
+        raise
+    except ImportError as fault:
+        raise MissingExtraError(f"Benchmarks: {fault}", mend="pip install 'reflectune[eval]'") from fault
+    except Exception as error:  # whatever the model or the server raises
+        raise OracleError(
+            f"{model} cannot be put to {', '.join(names.values())}: {_first_line(error)}",
+            mend="A server must take `echo` and `logprobs` at /completions, and the prompts must fit its context.",
+        ) from error
+    _log(found["samples"], run)
+    return [_score(model, part, names[part.benchmark.name], found) for part in parts]
+
+
+def _kind(part: Part) -> str:
+    return "group" if part.benchmark.name == "mmlu" else "task"
+
+
+def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
+    metric = part.benchmark.metrics[0]
+    figures = found["groups" if task in found.get("groups", {}) else "results"][task]
+    value, error = 100 * figures[f"{metric},none"], figures.get(f"{metric}_stderr,none")
+    error = 100 * error if isinstance(error, float) else None
+    prefix = task + "_"
+    own = [
+        name for name in found["samples"] if name == task or (part.benchmark.name == "mmlu" and name.startswith(prefix))
+    ]
+    count = sum(len(found["samples"][name]) for name in own)
+    return Score(
+        model=model,
+        benchmark=part.benchmark.name,
+        form="logprob",
+        metric="mc2" if part.benchmark.name == "truthfulqa" else metric.replace("_", "-"),
+        value=value,
+        low=None if error is None else max(0.0, value - _Z * error),
+        high=None if error is None else min(100.0, value + _Z * error),
+        standard_error=error,
+        items=count,
+        shots=part.shots,
+        official=part.questions is None and not part.notes,
+        note="; ".join(part.notes),
+        replies=f"samples-{task}.jsonl",
+    )
+
+
+def _log(samples: dict[str, list[dict[str, Any]]], run: Path) -> None:
+    """Write what the model said of each question: one file for each task, and for MMLU one in all."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for task, rows in samples.items():
+        head, mark, _ = task.partition("mmlu_")
+        files.setdefault(head + "mmlu" if mark else task, []).extend({"task": task, **row} for row in rows)
+    for name, rows in files.items():
+        path = run / f"samples-{name}.jsonl"
+        try:
+            path.write_bytes(b"".join(orjson.dumps(row, default=str) + b"\n" for row in rows))
+        except OSError as error:
+            raise RunError(f"Cannot write {path}: {error}.", mend="Name another folder with --run.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,76 @@
+"""What is asked: the benchmarks with their questions, before any model is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reflectune.errors import SettingsError
+from reflectune.evaluate.benchmarks.catalogue import Benchmark, benchmark_of
+from reflectune.evaluate.benchmarks.local import Questions, read_local
+from reflectune.recipe.benchmark import BenchmarkSettings
+
+__all__ = ["Part", "parts_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One benchmark, as it is asked.
+
+    Attributes:
+        benchmark: Which.
+        questions: Its questions, where they come from files; `None` where they come from the hub.
+        shots: Worked examples before each question.
+        count: How many questions are asked.
+        notes: What must be known to read its figures.
+    """
+
+    benchmark: Benchmark
+    questions: Questions | None
+    shots: int
+    count: int
+    notes: tuple[str, ...]
+
+
+def parts_of(settings: BenchmarkSettings) -> list[Part]:
+    """Everything that is asked, as far as it is known without a network.
+
+    Raises:
+        InputError: A file is missing or cannot be read.
+        SettingsError: A benchmark cannot be asked in this way.
+    """
+    if settings.data is not None and not settings.data.is_dir():
+        raise SettingsError(f"There is no folder {settings.data}.", mend="Name the benchmarks' folder with --data.")
+    return [_part(benchmark_of(name, settings.form), settings) for name in settings.tasks]
+
+
+def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
+    shots = benchmark.shots if settings.shots is None else settings.shots
+    if shots and settings.form == "generative" and benchmark.name != "gsm8k":
+        raise SettingsError(
+            f"{benchmark.name} is asked without worked examples where answers are written.", mend="Leave out --shots."
+        )
+    questions = None if settings.data is None else read_local(settings.data, benchmark, shots)
+    notes = list(questions.notes if questions else ())
+    limit, count = settings.limit, len(questions.rows) if questions else benchmark.size
+    tasks = _subjects(questions) if benchmark.name == "mmlu" and benchmark.form == "logprob" else None
+    if limit is not None and tasks is not None:
+        count = sum(min(size, limit) for size in tasks)
+        notes.append(f"the first {limit:,} questions of each subject")
+    elif limit is not None and limit < count:
+        count = limit
+        notes.append(f"the first {limit:,} questions")
+    if shots != benchmark.shots:
+        notes.append(f"{shots} worked examples in place of {benchmark.shots}")
+    if settings.form == "generative" and settings.without_output == "whole":
+        notes.append("a reply without an <output> is scored as its whole text")
+    return Part(benchmark, questions, shots, count, tuple(notes))
+
+
+def _subjects(questions: Questions | None) -> list[int]:
+    """How many questions each subject of MMLU has; of the hub's 57 the smallest has 100."""
+    if questions is None:
+        return [100] * 57
+    sizes: dict[str, int] = {}
+    for row in questions.rows:
+        sizes[row["subject"]] = sizes.get(row["subject"], 0) + 1
+    return list(sizes.values())

@@ -1,0 +1,74 @@
+"""Is a reply right? The rules of the benchmarks, apart from lm-eval."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from reflectune.answers.reading import answer_in
+from reflectune.answers.rules import is_right
+from reflectune.evaluate.benchmarks.catalogue import Kind
+from reflectune.recipe.traces import TraceForm
+from reflectune.tags import parse
+
+__all__ = ["FORMS", "answers", "draft_is_right", "output_of", "program_of"]
+
+FORMS: dict[Kind, TraceForm] = {"gsm8k": "gsm8k", "math": "math", "choice": "choice"}
+"""The kinds whose questions have one right answer, by the form of that answer."""
+
+_FENCED = re.compile(
+    r"^[ \t]*(```|~~~)[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL
+)
+
+
+def output_of(text: str) -> str | None:
+    """What stands in the `<output>` of a reply; `None` where it has none."""
+    return parse(text).output
+
+
+def answers(form: TraceForm, answer: str, text: str) -> bool | None:
+    """Whether a text gives the right answer; `None` where it gives none that can be read, which counts as wrong."""
+    given = answer_in(form, text)
+    return None if given is None else is_right(form, answer, given)
+
+
+def draft_is_right(form: TraceForm, answer: str, text: str) -> bool | None:
+    """Whether the answer that a reply had come to before its first reflection is the right one.
+
+    Args:
+        form: What kind of answer it is.
+        answer: The right one.
+        text: The raw reply.
+
+    Returns:
+        `None` where there is no `<thinking>`, or no answer in it up to there.
+    """
+    parsed = parse(text)
+    thinking = parsed.thinking_block
+    if thinking is None:
+        return None
+    begin, end = thinking.span
+    for block in parsed.reflection_blocks:
+        if begin <= block.whole[0] < end:
+            end = block.whole[0]
+            break
+    return answers(form, answer, text[begin:end])
+
+
+def program_of(question: dict[str, Any], text: str) -> str:
+    """The program that tells whether a completed function passes its tests.
+
+    The reply's code is the first fenced block that defines the function, else the last block, else the text itself. The
+    beginning of the function, as it was asked, goes before it: a reply may go on from there, or define it anew, and
+    then needs what is imported there.
+
+    Args:
+        question: The question, with the beginning of the function, its name and the tests.
+        text: The reply.
+    """
+    begun, name = question["question"], question["entry_point"]
+    blocks = [match["code"] for match in _FENCED.finditer(text)]
+    defining = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(name)}\b", re.MULTILINE)
+    code = next((block for block in blocks if defining.search(block)), blocks[-1] if blocks else text)
+    joint = "\n" if defining.search(code) else ""
+    return f"{begun}{joint}{code}\n\n{question['test']}\n\ncheck({name})\n"
