@@ -106,11 +106,16 @@ def test_names_are_text_and_never_markup() -> None:
     assert "&lt;b>\\|x\\|&lt;/b>" in Path("runs/leaderboard.md").read_text(encoding="utf-8")
 
 
-def test_a_chart_is_drawn_for_each_cost_that_is_known() -> None:
-    evaluated("one", score(), score(model="tuned", value=50.0), learnt_from={"tuned": 300})
+def test_a_chart_is_drawn_for_each_cost_that_differs() -> None:
+    more = {"model": "tuned", "value": 50.0}
+    evaluated("one", score(), score(**more, mean_length=200.0), learnt_from={"tuned": 300})
+    evaluated("two", score(model="other"), learnt_from={"other": 3000})
     reflectune("leaderboard")
-    titles = re.findall(r"Score against ([^<]*)<", Path("runs/leaderboard.html").read_text(encoding="utf-8"))
-    assert titles == ["mean length of answers, characters", "tokens a reply", "rows trained on"]
+    page = Path("runs/leaderboard.html").read_text(encoding="utf-8")
+    titles = re.findall(r"Score against ([^<]*)<", page)
+    assert titles == ["mean length of answers, in characters", "rows trained on"]  # all took as many tokens
+    assert page.count("<svg") == 2
+    assert "winning-score" not in page
 
 
 def test_approximate_figures_say_so() -> None:

@@ -25,8 +25,13 @@ def load_altair() -> Any:
     return load_optional("altair", "Charts", "plots")
 
 
-def picture(chart: Any) -> str:
-    """A chart as SVG."""
+def picture(chart: Any, **legend: Any) -> str:
+    """A chart as SVG.
+
+    Args:
+        chart: The chart.
+        legend: What altair takes of a legend besides.
+    """
     dressed = (
         chart.configure(background="transparent", padding=4, font="sans-serif")
         .configure_view(strokeWidth=0)
@@ -40,9 +45,7 @@ def picture(chart: Any) -> str:
             labelColor=INK,
             titleColor=INK,
         )
-        .configure_legend(
-            labelFontSize=13, labelColor=INK, orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
-        )
+        .configure_legend(labelFontSize=13, labelColor=INK, orient="top", symbolOpacity=1, **legend)
     )
     text = StringIO()
     dressed.save(text, format="svg")

@@ -49,7 +49,9 @@ def draw(points: Sequence[Point]) -> dict[str, str]:
     altair = load_altair()
     pictures = {}
     if losses := _losses(altair, points):
-        pictures["Loss"] = picture(altair.layer(*losses).properties(width=2 * _WIDTH, height=240))
+        pictures["Loss"] = picture(
+            altair.layer(*losses).properties(width=2 * _WIDTH, height=240), symbolType="stroke", symbolStrokeWidth=3
+        )
     for panel in _PANELS:
         if values := _values(points, panel.field):
             pictures[panel.title] = picture(_line(altair, panel, values))

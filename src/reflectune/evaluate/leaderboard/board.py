@@ -10,7 +10,7 @@ from typing import get_args
 from reflectune.errors import RunError
 from reflectune.evaluate.scores import FILE, Arm, Evaluation, Form, Score
 
-__all__ = ["TITLES", "Board", "Cell", "Column", "Row", "boards", "find_evaluations", "shown"]
+__all__ = ["TITLES", "Board", "Cell", "Column", "Row", "boards", "find_evaluations", "is_percent", "shown"]
 
 TITLES: dict[Form, str] = {
     "generative": "Benchmarks, answered in words",
@@ -187,9 +187,14 @@ def boards(evaluations: Iterable[tuple[Path, Evaluation]]) -> list[Board]:
     ]
 
 
+def is_percent(metric: str) -> bool:
+    """Whether a figure is in percent."""
+    return metric not in _NOT_PERCENT
+
+
 def shown(metric: str, value: float) -> str:
     """A figure as it is written."""
-    return f"{value:.4f}" if metric in _NOT_PERCENT else f"{value:.1f}"
+    return f"{value:.1f}" if is_percent(metric) else f"{value:.4f}"
 
 
 def _place(row: Row) -> tuple[str, int, str, str]:
