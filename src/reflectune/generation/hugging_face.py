@@ -20,7 +20,7 @@ from reflectune.student.weights import find_student
 
 __all__ = ["HuggingFaceModel"]
 
-_AT_ONCE = {"cpu": 8, "cuda": 64}
+_AT_ONCE = {"cpu": 8, "cuda": 256}
 _TOGETHER_SECONDS = 0.02
 """How long the first request of a batch waits for others."""
 _BY_PROMPT = Capabilities(schema_mode="prompt")
