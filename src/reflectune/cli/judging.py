@@ -1,0 +1,179 @@
+"""Have answers judged: read, match, ask, and hand over what it came to."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reflectune.cli.inquiry import Inquiry, inquire, show
+from reflectune.cli.judge_estimate import show_judge_estimate
+from reflectune.cli.screen import Meter, err, say
+from reflectune.cli.verdicts import NOTE, Finding, conclude
+from reflectune.errors import InputError, SettingsError
+from reflectune.evaluate.judge import Lost, Matched, Verdict, judge, matched, model_names, read_answers
+from reflectune.evaluate.judge.evaluation import Judged
+from reflectune.evaluate.judge.reviews import Reviews, read_reviews
+from reflectune.formats import parse_mapping
+from reflectune.generation import open_model
+from reflectune.oracles.engine import Engine
+from reflectune.recipe import JudgeSettings, Recipe
+from reflectune.records import Failure
+
+_MOST_JUDGES = 2
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        recipe: The first judge, and the limits of both.
+        settings: How they judge.
+        files: The two files of answers, or the files of reviews.
+        judges: Who judges.
+        run: The run's folder; by default named after the models.
+        reviews: Whether the files hold published reviews, so that nobody is asked.
+        quiet: Whether to show only errors.
+    """
+
+    recipe: Recipe
+    settings: JudgeSettings
+    files: tuple[str, ...]
+    judges: tuple[str, ...]
+    run: Path | None = None
+    reviews: bool = False
+    quiet: bool = False
+
+
+def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
+    """Do what is asked, show what it came to, and end with the exit code that says so.
+
+    Raises:
+        InputError: A file cannot be read, or the two have nothing in common.
+        OracleError: A judge cannot be used; what was asked before is kept.
+        RunError: The run's folder cannot be used.
+        SettingsError: What is asked does not fit.
+    """
+    started = time.monotonic()
+    _check(asked)
+    if asked.reviews:
+        finding = _read_reviews(asked)
+        if not dry_run:
+            conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
+        return
+    mapping = parse_mapping(asked.recipe.map) if asked.recipe.map else None
+    a, b = (read_answers(file, mapping) for file in asked.files)
+    names = model_names(a, b, asked.settings.name_a, asked.settings.name_b)
+    found = _limited(matched(a, b), asked.recipe.limit)
+    told = f"{names[0]} against {names[1]}: {len(found.pairs):,} pairs, matched by {found.by}"
+    say(told + (f"; {len(found.lost):,} questions have no pair" if found.lost else ""), quiet=asked.quiet)
+    if dry_run:
+        show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json)
+        return
+    folder = asked.run or Path("runs") / _file_name(f"{names[0]}-against-{names[1]}")
+    if (folder / "state.sqlite").is_file() and not (folder / NOTE).is_file():
+        raise SettingsError(f"The run {folder} holds no verdicts.", mend="Name another folder with --run.")
+    finding = Finding(folder, names, asked.settings, {"files": list(asked.files)}, len(found.pairs) + len(found.lost))
+    for name in asked.judges:
+        judged, inquiry = _ask(asked, name, found, folder)
+        finding.add(judged, inquiry)
+        if finding.stopped:
+            break
+    conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
+
+
+def _check(asked: Asked) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        SettingsError: It does not.
+    """
+    if asked.reviews:
+        return
+    if len(asked.files) != 2:  # noqa: PLR2004 - A and B
+        raise SettingsError(
+            f"Two files of answers are compared, and {len(asked.files)} are named.",
+            mend="Write `reflectune judge A B`, or --reviews for files of published reviews.",
+        )
+    if len(asked.judges) > _MOST_JUDGES or len(set(asked.judges)) < len(asked.judges):
+        raise SettingsError(
+            f"The judges are {', '.join(asked.judges)}.", mend="Name one judge, or two different ones, with --judge."
+        )
+
+
+def _limited(found: Matched, limit: int | None) -> Matched:
+    """The first pairs. What has no pair is left out then: it is not known which rows it belongs to."""
+    return found if limit is None or limit >= len(found.pairs) else Matched(found.pairs[:limit], (), found.by)
+
+
+@dataclass(slots=True)
+class _Progress:
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def note(self, said: Verdict | Failure) -> None:
+        if isinstance(said, Verdict):
+            self.verdicts[said.id] = said
+        else:
+            self.failures[said.id] = said
+            self.reasons[said.reason] = self.reasons.get(said.reason, 0) + 1
+
+    @property
+    def done(self) -> int:
+        return len(self.verdicts) + len(self.failures)
+
+
+def _ask(asked: Asked, name: str, found: Matched, folder: Path) -> tuple[Judged, Inquiry]:
+    """Have one judge compare all pairs; what it said stands in the order of the pairs."""
+    progress = _Progress()
+    with Meter(len(found.pairs), 0, quiet=asked.quiet, unit="pairs") as meter:
+
+        async def verdicts_of(engine: Engine) -> None:
+            asked.settings.save(folder / NOTE)
+            async with aclosing(judge(found.pairs, engine, asked.settings)) as verdicts:
+                async for said in verdicts:
+                    progress.note(said)
+                    show(meter, engine, progress.done, progress.reasons)
+
+        recipe = asked.recipe.model_copy(update={"oracle": name})
+        inquiry = inquire(folder, recipe, verdicts_of, open_with=open_model)
+    failed = [Lost(progress.failures[pair.id], pair.dataset) for pair in found.pairs if pair.id in progress.failures]
+    pending = len(found.pairs) - progress.done
+    return Judged(
+        judge=inquiry.oracle,
+        verdicts=tuple(progress.verdicts[pair.id] for pair in found.pairs if pair.id in progress.verdicts),
+        lost=(*found.lost, *failed),
+        note=f"broken off: {pending:,} pairs are not judged yet" if pending else "",
+    ), inquiry
+
+
+def _read_reviews(asked: Asked) -> Finding:
+    """What published reviews came to, by judge in the order of the files."""
+    read: dict[str, list[Reviews]] = {}
+    for file in asked.files:
+        reviews = read_reviews(Path(file))
+        if any(other.dataset == reviews.dataset for other in read.get(reviews.judge, ())):
+            raise InputError(
+                f"{file} holds reviews of {reviews.dataset} by {reviews.judge} once more.",
+                mend="Name each file once; the judge is what follows `_reviews_` in its name.",
+            )
+        read.setdefault(reviews.judge, []).append(reviews)
+        if reviews.differing:
+            err.print(f"{file}: {reviews.differing:,} rows state other scores than their reviews; the reviews count.")
+    names = asked.settings.name_a or "Answer1", asked.settings.name_b or "Answer2"
+    items = max(sum(len(one.verdicts) + len(one.lost) for one in each) for each in read.values())
+    folder = asked.run or Path("runs") / "reviews"
+    finding = Finding(folder, names, asked.settings, {"reviews": list(asked.files)}, items)
+    for name, each in read.items():
+        verdicts = tuple(verdict for one in each for verdict in one.verdicts)
+        finding.add(Judged(name, verdicts, tuple(lost for one in each for lost in one.lost), published=True))
+    return finding
+
+
+def _file_name(name: str) -> str:
+    return _NOT_IN_NAMES.sub("-", name).strip("-.")[:100]
