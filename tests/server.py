@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from typing import Any
+from zlib import crc32
 
 import orjson
 from aiohttp import web
@@ -212,9 +214,19 @@ class Endpoint:
             "object": "chat.completion",
             "created": 0,
             "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": self._logprobs(body)}],
             **({} if self.flags.no_usage else {"usage": usage}),
         }
+
+    def _logprobs(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The likeliest first tokens, made of the request's words: 1, 2 and another, as of a judge that hesitates."""
+        if not body.get("logprobs") or self.flags.no_logprobs:
+            return None
+        lean = crc32(orjson.dumps(body["messages"])) / 2**32
+        shares = {"1": 0.8 * lean, " 1": 0.1 * lean, "2": 0.9 * (1 - lean), "The": 0.1}
+        likely = [{"token": token, "logprob": math.log(max(share, 1e-9))} for token, share in shares.items()]
+        likely = sorted(likely, key=lambda one: -one["logprob"])[: body.get("top_logprobs", 0)]
+        return {"content": [{"token": "1", "logprob": 0.0, "top_logprobs": likely}]}
 
 
 def _reply(body: dict[str, Any], source: Source) -> str:
@@ -257,7 +269,15 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=0, help="the most tokens that a request may have")
     parser.add_argument("--fail-every", type=int, default=0, metavar="N", help="fail every Nth request")
     parser.add_argument("--fail-status", type=int, default=503, help="the status of those failures")
-    for flag in ("no-json-schema", "no-json-object", "no-max-tokens", "no-temperature", "no-usage", "think"):
+    for flag in (
+        "no-json-schema",
+        "no-json-object",
+        "no-max-tokens",
+        "no-temperature",
+        "no-usage",
+        "no-logprobs",
+        "think",
+    ):
         parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--port", type=int, default=0, help="where to serve; by default any free port")
     faults = parser.add_argument_group("misbehaviour")

@@ -125,3 +125,28 @@ def test_what_was_accepted_needs_a_clear_word_to_be_left_out() -> None:
 def test_they_go_to_json_and_back() -> None:
     found = Capabilities(schema_mode="prompt", omitted=("seed",)).having_accepted({"model": 1, "messages": 2})
     assert Capabilities.model_validate_json(found.model_dump_json()) == found
+
+
+def test_probabilities_are_asked_for_only_where_they_are_wanted() -> None:
+    wanted = Request((USER,), FULL, top_logprobs=5)
+    assert written(wanted) == written(asked()) | {"logprobs": True, "top_logprobs": 5}
+    assert "logprobs" not in written(asked())
+    assert wanted.key("m") != asked().key("m") != Request((USER,), FULL, top_logprobs=6).key("m")
+
+
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ("'logprobs' is not supported with this model.", {"top_logprobs": 5}),
+        ("top_logprobs must be less than or equal to 4", {"logprobs": True}),
+    ],
+)
+def test_probabilities_that_are_refused_are_left_out(message: str, left: dict[str, Any]) -> None:
+    start, wanted = Capabilities(), Request((USER,), FULL, top_logprobs=5)
+    lower = start.stepped_down(refused(message), start.payload("m", wanted))
+    assert lower is not None
+    assert written(wanted, lower) == written(asked()) | left
+    plain = lower.stepped_down(refused("top_logprobs needs logprobs"), lower.payload("m", wanted))
+    if "top_logprobs" in left:
+        assert plain is not None
+        assert written(wanted, plain) == written(asked())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,6 +124,17 @@ class TestEmbeddedModel:
         fault = oracle._fault({"code": 503, "message": "Loading model", "type": "unavailable_error"})
         assert isinstance(fault, OracleBusy)
         assert isinstance(oracle._fault({"code": 400, "message": "no"}), RequestRefused)
+
+
+@pytest.mark.model
+async def test_it_tells_the_likeliest_first_tokens(oracle: LocalOracle) -> None:
+    asked = request("Say yes or no: is water wet?", max_tokens=1)
+    reply = await oracle.complete(replace(asked, top_logprobs=8))
+    assert reply.top_logprobs is not None
+    assert 1 < len(reply.top_logprobs) <= 8
+    shares = [math.exp(logprob) for logprob in reply.top_logprobs.values()]
+    assert 0.05 < sum(shares) <= 1.0001
+    assert (await oracle.complete(asked)).top_logprobs is None
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflectune.oracles.replies import json_text, read_reply, unwrapped
+from reflectune.oracles.replies import json_text, read_reply, top_logprobs, unwrapped
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -123,3 +124,40 @@ def test_a_body_without_a_message_is_no_reply(body: Any) -> None:
 def test_a_generation_that_broke_off_is_no_reply() -> None:
     with pytest.raises(ValueError, match="broke off"):
         read_reply(completion("half", finish="error"))
+
+
+def first_token(*listed: Any, places: int = 2) -> dict[str, Any]:
+    later = {"token": "x", "logprob": 0.0, "top_logprobs": [{"token": "late", "logprob": 0.0}]}
+    return {"logprobs": {"content": [{"token": "a", "top_logprobs": list(listed)}, later][:places]}}
+
+
+def test_the_likeliest_first_tokens_are_read() -> None:
+    choice = first_token({"token": "1", "logprob": -0.5, "bytes": [49]}, {"token": " 1", "logprob": -2})
+    assert top_logprobs(choice) == pytest.approx({"1": -0.5, " 1": -2.0})
+    body = completion("1")
+    body["choices"][0] |= choice
+    assert read_reply(body).top_logprobs == pytest.approx({"1": -0.5, " 1": -2.0})
+    assert read_reply(completion("1")).top_logprobs is None
+
+
+def test_a_token_that_is_listed_twice_has_both_probabilities() -> None:
+    choice = first_token({"token": "1", "logprob": math.log(0.3)}, {"token": "1", "logprob": math.log(0.2)})
+    assert top_logprobs(choice) == pytest.approx({"1": math.log(0.5)})
+    never = first_token({"token": "1", "logprob": -9999.0}, {"token": "1", "logprob": -9999.0})
+    assert top_logprobs(never) == {"1": -9999.0}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"logprobs": None},
+        {"logprobs": []},
+        {"logprobs": {"content": None}},
+        {"logprobs": {"content": [None]}},
+        first_token(),
+        first_token("1", {"token": 1, "logprob": 0.0}, {"token": "1", "logprob": None}, None),
+    ],
+)
+def test_what_tells_no_probabilities(choice: dict[str, Any]) -> None:
+    assert top_logprobs(choice) is None

@@ -440,3 +440,14 @@ def test_runs_that_do_not_fit_together_are_not_merged(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="already"):
         merge([one], two)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+async def test_the_probabilities_of_first_tokens_are_kept(tmp_path: Path) -> None:
+    request = Request((Message("user", "q"),), top_logprobs=2)
+    likely = {" 1": -0.25, "二": -1.5}
+    with RunDir(tmp_path) as run:
+        await run.store.keep_reply("with", request, "o", Reply(text="1", top_logprobs=likely))
+        await run.store.keep_reply("without", request, "o", Reply(text="1"))
+    with RunDir(tmp_path) as run:
+        assert run.store.reply("with") == Reply(text="1", top_logprobs=likely)
+        assert run.store.reply("without") == Reply(text="1")
