@@ -7,7 +7,22 @@ import sys
 
 import typer
 
-from reflectune.cli import export, gates, generate, leaderboard, recycle, runs, score, select, stats, traces, train
+from reflectune.cli import (
+    alpaca_eval,
+    benchmark,
+    export,
+    gates,
+    generate,
+    judge,
+    leaderboard,
+    recycle,
+    runs,
+    score,
+    select,
+    stats,
+    traces,
+    train,
+)
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 
@@ -28,7 +43,10 @@ app.command("export")(export.command)
 app.command("gates")(gates.command)
 app.command("stats")(stats.command)
 app.command("traces")(traces.command)
+app.command("benchmark")(benchmark.command)
 app.command("leaderboard")(leaderboard.command)
+app.command("judge")(judge.command)
+app.command("alpaca-eval")(alpaca_eval.command)
 app.add_typer(runs.app, name="runs")
 
 

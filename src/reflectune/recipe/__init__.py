@@ -4,12 +4,15 @@ The flags of a command are the fields of its stage's model. A recipe is saved as
 run can be looked at, repeated and resumed.
 
 base.py                        what all settings share: unknown keys are errors, YAML, `key=value` assignments
-recycle.py, score.py, select.py, traces.py, train.py, generate.py    one stage each
+recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py    one each
 run.py                         the recipe of a run, which holds those of its stages
 """
 
+from reflectune.recipe.alpaca_eval import AlpacaEvalSettings
 from reflectune.recipe.base import Settings, Shape, overridden
+from reflectune.recipe.benchmark import BenchmarkSettings
 from reflectune.recipe.generate import GenerateSettings
+from reflectune.recipe.judge import JudgeSettings
 from reflectune.recipe.recycle import RecycleSettings
 from reflectune.recipe.run import Recipe, StageName, in_order, shard_of
 from reflectune.recipe.score import ScoreSettings
@@ -18,7 +21,10 @@ from reflectune.recipe.traces import TraceSettings
 from reflectune.recipe.train import TrainSettings
 
 __all__ = [
+    "AlpacaEvalSettings",
+    "BenchmarkSettings",
     "GenerateSettings",
+    "JudgeSettings",
     "Recipe",
     "RecycleSettings",
     "ScoreSettings",
