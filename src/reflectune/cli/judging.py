@@ -75,6 +75,8 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json)
         return
     folder = asked.run or Path("runs") / _file_name(f"{names[0]}-against-{names[1]}")
+    if folder.is_file():
+        raise SettingsError(f"{folder} is a file, not a run's folder.", mend="Name a folder with --run.")
     if (folder / "state.sqlite").is_file() and not (folder / NOTE).is_file():
         raise SettingsError(f"The run {folder} holds no verdicts.", mend="Name another folder with --run.")
     finding = Finding(folder, names, asked.settings, {"files": list(asked.files)}, len(found.pairs) + len(found.lost))

@@ -34,6 +34,7 @@ __all__ = [
     "Lost",
     "Marks",
     "Matched",
+    "Order",
     "Outcome",
     "Pair",
     "Verdict",
