@@ -33,11 +33,14 @@ glm_winrate.hf_hub_download = lambda **_: gamed
 rows = pd.read_json(run + "/annotations.json")
 raw = metrics.get_winrate(rows)
 level = metrics.get_length_controlled_winrate(rows, save_weights_dir=None, is_add_glm_preference_inplace=False)
+bare = metrics.get_length_controlled_winrate(
+    rows, glm_name="length_controlled_minimal", save_weights_dir=None, is_add_glm_preference_inplace=False
+)
 board, _ = alpaca_eval.evaluate(
     model_outputs=None, precomputed_leaderboard=run + "/leaderboard.csv", is_return_instead_of_print=True
 )
 utils.print_leaderboard(board, "dev", ["length_controlled_winrate", "win_rate", "standard_error", "n_total"])
-told = {"raw": raw, "level": level, "board": board.to_dict(orient="index")}
+told = {"raw": raw, "level": level, "bare": bare, "board": board.to_dict(orient="index")}
 print(json.dumps(told, default=float))
 """
 
@@ -91,6 +94,9 @@ def test_the_package_computes_what_we_do(soft: bool, tmp_path: Path) -> None:
         assert found["raw"][name] == pytest.approx(ours[name], abs=1e-9)
     assert found["level"]["length_controlled_winrate"] == pytest.approx(level["value"], abs=1e-3)
     assert found["level"]["lc_standard_error"] == pytest.approx(level["standard_error"], abs=1e-3)
+    bare = reflectune("--annotations", str(stored), "--run", str(tmp_path / "bare"))["length_controlled"]
+    assert bare["label"] == "approximate"
+    assert found["bare"]["length_controlled_winrate"] == pytest.approx(bare["value"], abs=1e-3)
     [(name, line)] = found["board"].items()
     assert name == "model"
     assert line["win_rate"] == pytest.approx(ours["win_rate"])
