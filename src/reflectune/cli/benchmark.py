@@ -56,6 +56,9 @@ def command(
     tokenizer: Annotated[
         str | None, typer.Option(help="With --form logprob and an endpoint: the tokenizer of its model.")
     ] = None,
+    lang: Annotated[
+        Literal["en", "zh"], typer.Option(help="Language of the instructions around the questions.")
+    ] = "en",
     prompts: Annotated[Path | None, typer.Option(help="A folder of prompt files that replace ours.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where the model is served; else OPENAI_BASE_URL.")] = None,
     key_env: Annotated[str, typer.Option(help="The variable that holds the key.")] = "OPENAI_API_KEY",
@@ -110,6 +113,7 @@ def command(
             "top_p": top_p,
             "max_tokens": max_tokens,
             "seed": seed,
+            "lang": lang,
             "prompts": prompts,
             "tokenizer": tokenizer,
         },

@@ -16,15 +16,17 @@ import orjson
 import typer
 from rich.text import Text
 
+from reflectune.cli.comparing import plain, show_comparisons
 from reflectune.cli.inquiry import Stopped, inquire, show
 from reflectune.cli.job import address_of
 from reflectune.cli.screen import Meter, err, say
 from reflectune.errors import RunError, SettingsError
+from reflectune.evaluate.benchmarks.comparison import Comparison, compare
 from reflectune.evaluate.benchmarks.generative import Subject, ask_and_score, figures_of
 from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.lm import Unfinished
 from reflectune.evaluate.benchmarks.parts import Part, parts_of
-from reflectune.evaluate.scores import Evaluation, Score
+from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
 from reflectune.formats import write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
 from reflectune.oracles.engine import Engine
@@ -86,6 +88,11 @@ class Outcome:
         """The questions that have no reply."""
         return [item.failure for item in self.items if item.failure is not None]
 
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """The ways of asking side by side, where there are several."""
+        return compare(self.items) if len({(item.model, item.arm) for item in self.items}) > 1 else []
+
     def summary(self, asked: Asked, seconds: float) -> dict[str, Any]:
         """The object that `--json` prints."""
         return {
@@ -97,6 +104,7 @@ class Outcome:
             "failures": dict(sorted(Counter(failure.reason for failure in self.failed).items())),
             **self.spent,
             "seconds": round(seconds, 3),
+            "comparisons": plain(self.comparisons),
             "scores": [score.model_dump(mode="json", exclude_none=True) for score in self.scores],
         }
 
@@ -211,19 +219,23 @@ def _weigh(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
     model = asked.recipe.oracle
     say(f"{model}: {outcome.questions:,} questions, by likelihoods", quiet=asked.quiet)
     weigher = open_weigher(model, address_of(asked.recipe), asked.settings.tokenizer)
-    outcome.scores = weigh(model, weigher, parts, asked.run, limit=asked.settings.limit)
+    outcome.scores = weigh(
+        weigher, parts, asked.run, limit=asked.settings.limit, bars=err.is_terminal and not asked.quiet
+    )
     outcome.questions = sum(score.items for score in outcome.scores)
 
 
 def _save(asked: Asked, outcome: Outcome) -> None:
     if asked.settings.form == "generative":
         write_rows(asked.run / "items.jsonl", (item.model_dump(mode="json") for item in outcome.items))
+    models = [subject.model for subject in asked.subjects]
     settings = asked.settings.model_dump(mode="json", exclude_none=True)
     Evaluation(
         command="benchmark",
         versions=_versions(),
         settings={"model": asked.recipe.oracle, **settings},
         scores=tuple(outcome.scores),
+        learnt_from={name: rows for name in models if (rows := rows_learnt_from(name)) is not None},
     ).save(asked.run)
 
 
@@ -242,8 +254,11 @@ def _show(asked: Asked, outcome: Outcome) -> None:
         told = f"{outcome.pending:,} questions are pending; the same command goes on."
         err.print(Text(told, style="yellow"))
         return
-    _show_scores(outcome.scores)
-    for note in dict.fromkeys(f"{score.benchmark}: {score.note}" for score in outcome.scores if score.note):
+    if comparisons := outcome.comparisons:
+        show_comparisons(comparisons)
+    else:
+        _show_scores(outcome.scores)
+    for note in dict.fromkeys(_note(score) for score in outcome.scores if score.note):
         err.print(Text(note, style="dim"))
     if outcome.failed:
         reasons = Counter(failure.reason for failure in outcome.failed)
@@ -253,6 +268,10 @@ def _show(asked: Asked, outcome: Outcome) -> None:
         err.print(f"More than {asked.recipe.max_failed:.0%} have none (--max-failed): exit code {_FAILED}.")
     files = ["evaluation.json", *dict.fromkeys(score.replies for score in outcome.scores if score.replies)]
     err.print(Text(" · ".join(str(asked.run / name) for name in files)))
+
+
+def _note(score: Score) -> str:
+    return f"{score.benchmark}{f', {score.arm}' if score.arm else ''}: {score.note}"
 
 
 def _show_scores(scores: Sequence[Score]) -> None:

@@ -38,6 +38,7 @@ class BenchmarkSettings(Settings):
         top_p: Nucleus sampling.
         max_tokens: The most tokens of a reply; by default the model's own.
         seed: Seed of what is drawn.
+        lang: The language of the instructions around the questions, which themselves are in English.
         prompts: A folder of prompt files that replace the shipped ones.
         tokenizer: The tokenizer of a served model, for the form `logprob`: a folder, a GGUF file or a hub id.
     """
@@ -55,6 +56,7 @@ class BenchmarkSettings(Settings):
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    lang: Literal["en", "zh"] = "en"
     prompts: Path | None = None
     tokenizer: str | None = None
 

@@ -65,14 +65,14 @@ def ask_and_score(
             name = writer.generative(
                 part.benchmark,
                 part.questions,
-                prompts.text("en", f"benchmark_{part.benchmark.kind}.txt"),
+                prompts.text(settings.lang, f"benchmark_{part.benchmark.kind}.txt"),
                 arm=arm,
                 shots=part.shots,
                 whole=settings.without_output == "whole",
                 max_tokens=settings.max_tokens or 2048,
             )
             names[name] = part.benchmark, arm
-    system = prompts.text("en", "trace_system.txt")
+    system = prompts.text(settings.lang, "trace_system.txt")
     lm = engine_lm(ask, {name: "" if arm == "plain" else system for name, (_, arm) in names.items()})
     found = evaluate(lm, list(names), folder, limit=settings.limit, chat=True, run_code=settings.run_code)
     items = []

@@ -8,7 +8,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from reflectune.optional import load_optional
 
 __all__ = ["evaluate", "quietly"]
 
+_BARS = ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface", "lm_eval.models.api_models")
+"""Modules that show bars: of writing prompts, of looking up what is known, of running a model."""
 _LOGGERS = ("lm_eval", "datasets", "evaluate", "huggingface_hub")
 _SEED = 1234
 _BOOTSTRAPS = 1
@@ -25,24 +27,27 @@ _BOOTSTRAPS = 1
 
 def evaluate(  # noqa: PLR0913
     lm: Any,
-    tasks: Sequence[str | dict[str, Any]],
+    tasks: Sequence[str],
     folder: Path | None,
     *,
-    shipped: bool = False,
+    shipped: Mapping[str, int] | None = None,
     limit: int | None = None,
     chat: bool = False,
     run_code: bool = False,
+    bars: bool = False,
 ) -> dict[str, Any]:
     """Put a model to tasks.
 
     Args:
         lm: An `LM` of lm-eval's.
-        tasks: The tasks' names, or their settings.
+        tasks: The tasks' names.
         folder: A folder of task files.
-        shipped: Whether lm-eval's own tasks are looked at too, which takes some seconds.
+        shipped: How many worked examples those of the tasks are given that lm-eval ships, or all tasks of its groups.
+            To look for them takes some seconds.
         limit: How many questions of each task are asked.
         chat: Whether the model takes messages.
         run_code: Whether tasks may run code.
+        bars: Whether a model that lm-eval runs shows how far it is.
 
     Returns:
         lm-eval's results: `results` and `groups` by task, `samples` by task, `n-samples`, `n-shot`.
@@ -54,21 +59,22 @@ def evaluate(  # noqa: PLR0913
     """
     evaluator: Any = load_optional("lm_eval.evaluator", "Benchmarks", "eval")
     manager: Any = load_optional("lm_eval.tasks", "Benchmarks", "eval")
-    with quietly():
+    with quietly(bars=bars):
         try:
-            loaded = manager.TaskManager(include_path=folder and str(folder), include_defaults=shipped).load(
+            loaded = manager.TaskManager(include_path=folder and str(folder), include_defaults=bool(shipped)).load(
                 list(tasks)
             )
         except ReflectuneError:
             raise
         except Exception as error:  # whatever the libraries below it raise: no network, no such data set, no access
             raise InputError(
-                f"The questions of {', '.join(map(str, tasks))} cannot be loaded: {_told(error)}",
+                f"The questions of {', '.join(tasks)} cannot be loaded: {_told(error)}",
                 mend="Check the network and your access to the hub, or name a folder of files with --data.",
             ) from error
-        for task in loaded["tasks"].values():
-            if task.get_config("num_fewshot") is None:
-                task.set_config(key="num_fewshot", value=0)
+        for name, task in loaded["tasks"].items():
+            for known, shots in (shipped or {}).items():
+                if name == known or name.startswith(f"{known}_"):
+                    task.set_config(key="num_fewshot", value=shots)
             task.set_fewshot_seed(seed=_SEED)
         found: dict[str, Any] = evaluator.evaluate(
             lm=lm,
@@ -84,8 +90,12 @@ def evaluate(  # noqa: PLR0913
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Within it the libraries neither log nor warn nor print; afterwards all is as it was."""
+def quietly(*, bars: bool = False) -> Iterator[None]:
+    """Within it the libraries neither log nor warn nor print; afterwards all is as it was.
+
+    Args:
+        bars: Whether a model that lm-eval runs shows how far it is, on standard error.
+    """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     state = random.getstate()
@@ -99,19 +109,20 @@ def quietly() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
             restored.callback(logger.setLevel, level)
         restored.callback(random.setstate, state)
-        _hide_bars(restored)
+        _hide_bars(restored, _BARS[:1] if bars else _BARS)
         yield
 
 
-def _hide_bars(restored: contextlib.ExitStack) -> None:
-    """Hide the bars of loading and of writing prompts, which take no time; a model that lm-eval runs shows its own."""
-    bars: Any = load_optional("datasets", "Benchmarks", "eval").utils.logging
-    if bars.is_progress_bar_enabled():
-        bars.disable_progress_bar()
-        restored.callback(bars.enable_progress_bar)
-    prompts: Any = load_optional("lm_eval.api.task", "Benchmarks", "eval")
-    restored.callback(setattr, prompts, "tqdm", prompts.tqdm)
-    prompts.tqdm = functools.partial(prompts.tqdm, disable=True)
+def _hide_bars(restored: contextlib.ExitStack, names: Sequence[str]) -> None:
+    shown: Any = load_optional("datasets", "Benchmarks", "eval").utils.logging
+    if shown.is_progress_bar_enabled():
+        shown.disable_progress_bar()
+        restored.callback(shown.enable_progress_bar)
+    for name in names:
+        module: Any = sys.modules.get(name)
+        if (bar := getattr(module, "tqdm", None)) is not None:
+            restored.callback(setattr, module, "tqdm", bar)
+            module.tqdm = functools.partial(bar, disable=True)
 
 
 def _told(error: Exception) -> str:

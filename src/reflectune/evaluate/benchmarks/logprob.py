@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import orjson
@@ -35,10 +37,12 @@ class Weigher:
     """A model that says how likely texts are.
 
     Attributes:
+        name: What a person calls it.
         lm: lm-eval's model.
         mark: What tells its answers from another model's.
     """
 
+    name: str
     lm: Any
     mark: str
 
@@ -77,7 +81,7 @@ def open_weigher(name: str, address: Address, tokenizer: str | None = None) -> W
             f"The model {found.name} cannot be loaded: {_first_line(error)}",
             mend="Name a folder of a causal language model, or hf: and its id on the hub.",
         ) from error
-    return Weigher(lm, digest([found.name, found.revision, device]))
+    return Weigher(name, lm, digest([found.name, found.revision, device]))
 
 
 def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
@@ -99,18 +103,20 @@ def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
             max_length=_LONGEST,
             timeout=int(settings.timeout),
         )
-    return Weigher(lm, digest([settings.model, settings.base_url]))
+    return Weigher(name, lm, digest([settings.model, settings.base_url]))
 
 
-def weigh(model: str, weigher: Weigher, parts: Sequence[Part], run: Path, *, limit: int | None = None) -> list[Score]:
+def weigh(
+    weigher: Weigher, parts: Sequence[Part], run: Path, *, limit: int | None = None, bars: bool = False
+) -> list[Score]:
     """Put a model to benchmarks; what it says of each question goes into `samples-TASK.jsonl`.
 
     Args:
-        model: The model, as a person names it.
         weigher: The model.
         parts: The benchmarks.
         run: The run's folder, which keeps what was weighed: nothing is weighed twice.
         limit: How many questions of each task are asked.
+        bars: Whether to show how far it is.
 
     Raises:
         InputError: A data set cannot be loaded.
@@ -125,42 +131,37 @@ def weigh(model: str, weigher: Weigher, parts: Sequence[Part], run: Path, *, lim
         if part.questions is not None
     }
     names = {part.benchmark.name: local.get(part.benchmark.name, part.benchmark.task) for part in parts}
-    wanted: list[str | dict[str, Any]] = [
-        names[part.benchmark.name]
-        if part.benchmark.name in local
-        else {_kind(part): names[part.benchmark.name], "num_fewshot": part.shots}
-        for part in parts
-    ]
+    shipped = {part.benchmark.task: part.shots for part in parts if part.questions is None}
     try:
         kept = api.CachingLM(weigher.lm, str(run / f"weighed-{weigher.mark}.db"))
-        found = evaluate(kept, wanted, writer.folder if local else None, shipped=len(local) < len(parts), limit=limit)
+        folder = writer.folder if local else None
+        found = evaluate(kept, list(names.values()), folder, shipped=shipped, limit=limit, bars=bars)
     except ReflectuneError:
         raise
     except ImportError as fault:
         raise MissingExtraError(f"Benchmarks: {fault}", mend="pip install 'reflectune[eval]'") from fault
     except Exception as error:  # whatever the model or the server raises
         raise OracleError(
-            f"{model} cannot be put to {', '.join(names.values())}: {_first_line(error)}",
+            f"{weigher.name} cannot be put to {', '.join(names.values())}: {_first_line(error)}",
             mend="A server must take `echo` and `logprobs` at /completions, and the prompts must fit its context.",
         ) from error
     _log(found["samples"], run)
-    return [_score(model, part, names[part.benchmark.name], found) for part in parts]
-
-
-def _kind(part: Part) -> str:
-    return "group" if part.benchmark.name == "mmlu" else "task"
+    return [_score(weigher.name, part, names[part.benchmark.name], found) for part in parts]
 
 
 def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
     metric = part.benchmark.metrics[0]
     figures = found["groups" if task in found.get("groups", {}) else "results"][task]
     value, error = 100 * figures[f"{metric},none"], figures.get(f"{metric}_stderr,none")
-    error = 100 * error if isinstance(error, float) else None
     prefix = task + "_"
     own = [
         name for name in found["samples"] if name == task or (part.benchmark.name == "mmlu" and name.startswith(prefix))
     ]
-    count = sum(len(found["samples"][name]) for name in own)
+    marks = [float(sample[metric]) for name in own for sample in found["samples"][name]]
+    if isinstance(error, float):
+        error *= 100
+    else:  # lm-eval has none where a task has a single question
+        error = 100 * stdev(marks) / math.sqrt(len(marks)) if len(marks) > 1 else None
     return Score(
         model=model,
         benchmark=part.benchmark.name,
@@ -170,7 +171,7 @@ def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
         low=None if error is None else max(0.0, value - _Z * error),
         high=None if error is None else min(100.0, value + _Z * error),
         standard_error=error,
-        items=count,
+        items=len(marks),
         shots=part.shots,
         official=part.questions is None and not part.notes,
         note="; ".join(part.notes),

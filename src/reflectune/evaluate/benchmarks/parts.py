@@ -45,6 +45,8 @@ def parts_of(settings: BenchmarkSettings) -> list[Part]:
 
 def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
     shots = benchmark.shots if settings.shots is None else settings.shots
+    if benchmark.name == "truthfulqa":
+        shots = 0  # six worked examples belong to its prompt, and no others are asked with
     if shots and settings.form == "generative" and benchmark.name != "gsm8k":
         raise SettingsError(
             f"{benchmark.name} is asked without worked examples where answers are written.", mend="Leave out --shots."
@@ -55,10 +57,10 @@ def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
     tasks = _subjects(questions) if benchmark.name == "mmlu" and benchmark.form == "logprob" else None
     if limit is not None and tasks is not None:
         count = sum(min(size, limit) for size in tasks)
-        notes.append(f"the first {limit:,} questions of each subject")
+        notes.append(f"only the first {limit:,} of each subject are asked")
     elif limit is not None and limit < count:
         count = limit
-        notes.append(f"the first {limit:,} questions")
+        notes.append(f"only the first {limit:,} are asked")
     if shots != benchmark.shots:
         notes.append(f"{shots} worked examples in place of {benchmark.shots}")
     if settings.form == "generative" and settings.without_output == "whole":

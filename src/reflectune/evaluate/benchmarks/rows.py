@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 from reflectune.answers.reading import LETTERS, answer_in
@@ -17,11 +18,12 @@ from reflectune.records import digest
 __all__ = ["arc", "gpqa", "gsm8k", "humaneval", "ifeval", "math", "mmlu"]
 
 Row = dict[str, Any]
+_CALCULATED = re.compile(r"<<[^<>]*>>")
 _WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 
 def gsm8k(row: Row, number: int) -> Row:
-    """A question with its worked solution, which ends in `#### 72`.
+    """A question with its worked solution, which ends in `#### 72`; marks as `<<48/2=24>>` are left out.
 
     Raises:
         ValueError: It does not end so.
@@ -33,7 +35,7 @@ def gsm8k(row: Row, number: int) -> Row:
         "id": str(number),
         "question": row["question"],
         "answer": answer_in("gsm8k", solution) or "",
-        "solution": solution,
+        "solution": _CALCULATED.sub("", solution),
     }
 
 
