@@ -202,6 +202,13 @@ def test_other_containers_and_shapes_hold_answers_too(tmp_path: Path) -> None:
     assert one.instruction == "a\n\nwith this"
 
 
+def test_white_space_around_an_instruction_matches_and_stays(tmp_path: Path) -> None:
+    model = read_outputs(outputs(tmp_path / "m.json", ("Go.\n", "A")))
+    [found] = matched(read_outputs(outputs(tmp_path / "r.json", (" Go.", "1"))), model)
+    assert isinstance(found, Pair)
+    assert (found.reference.instruction, found.model.instruction) == (" Go.", "Go.\n")
+
+
 def test_the_published_answers_all_match(data: Path) -> None:
     folder = data / "alpaca_eval"
     model = read_outputs(folder / "alpaca-7b/model_outputs.json")

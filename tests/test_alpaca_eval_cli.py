@@ -147,6 +147,11 @@ def test_several_models_stand_in_one_leaderboard() -> None:
     assert len(scores) == 4
     assert {score.replies for score in scores} == {"mine/annotations.json", "theirs-7b/annotations.json"}
     assert all((run / str(score.replies)).is_file() for score in scores)
+    for name, generator in (("a.json", ".."), ("b.json", "a/b"), ("c.json", "a:b")):
+        stored(name, generator=generator)
+    told(*(f"--annotations={name}.json" for name in "abc"), "--run", "odd")
+    places = [score.replies for score in Evaluation.load(Path("odd/evaluation.json")).scores[::2]]
+    assert places == [f"{name}/annotations.json" for name in ("model", "a-b", "a-b-3")]
     with pytest.raises(InputError, match="Two files hold annotations of mine"):
         told_error("--annotations", one, "--annotations", one)
 
@@ -225,7 +230,9 @@ def test_a_judge_that_never_gives_a_verdict(pairs: tuple[str, ...], asked: Scrip
     summary = told(*pairs, code=3)
     assert (summary["judged"], summary["failed"], summary["models"]) == (0, 24, [])
     assert not Path("runs/mine-alpaca-eval/evaluation.json").exists()
-    assert "24 of 24 instructions have no verdict: 24 no-label" in reflectune(*pairs, code=3).stderr
+    shown = reflectune(*pairs, code=3).stderr
+    assert "24 of 24 instructions have no verdict: 24 no-label" in shown
+    assert "--form plain" in shown
 
 
 def test_a_dry_run_asks_and_writes_nothing(pairs: tuple[str, ...], asked: Script) -> None:
@@ -247,9 +254,13 @@ def test_interrupted_it_goes_on(pairs: tuple[str, ...], asked: Script) -> None:
     oracle = asked(interrupted)
     summary = told(*pairs, code=130)
     assert summary["pending"] > 0
+    run = Path("runs/mine-alpaca-eval")
+    assert not (run / "evaluation.json").exists()  # figures of a part are no evaluation
+    assert (run / "annotations.json").is_file()
     more = asked(leaning)
     rest = told(*pairs)
     assert rest["pending"] == 0
+    assert (run / "evaluation.json").is_file()
     assert len(more.requests) == ITEMS - len(oracle.requests)
 
 

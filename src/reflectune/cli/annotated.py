@@ -16,6 +16,8 @@ from reflectune.evaluate.intervals import Interval
 from reflectune.records import Failure
 
 FAILED = 3
+_MANY = 0.2
+"""Of the instructions, without a label: then it is the form."""
 _NOBODY = {"requests": 0, "cached": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0}
 
 
@@ -88,8 +90,13 @@ def show_outcome(outcome: Outcome) -> None:
     if outcome.failures:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in outcome.reasons.items())
         err.print(Text(f"{len(outcome.failures):,} of {outcome.items:,} instructions have no verdict: {listed}"))
+        if outcome.reasons.get("no-label", 0) > _MANY * outcome.items:
+            err.print(
+                Text("A judge that says more than its verdict is better asked with --form plain.", style="yellow")
+            )
     if outcome.pending:
-        err.print(Text(f"{outcome.pending:,} are pending; the same command goes on.", style="yellow"))
+        told = f"{outcome.pending:,} are pending, and in no figure; the same command goes on."
+        err.print(Text(told, style="yellow"))
     err.print(str(outcome.run))
 
 

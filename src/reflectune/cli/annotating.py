@@ -163,9 +163,17 @@ def _stored(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
         _check_run(run)
         outcome.reports = [report_of(annotations, anchors) for annotations in read]
         outcome.failures = [failure for annotations in read for failure in annotations.failures]
-        places = [ANNOTATIONS if len(read) == 1 else f"{file_name(model)}/{ANNOTATIONS}" for model in models]
-        _save(asked, outcome, dict(zip(places, read, strict=True)))
+        _save(asked, outcome, dict(zip(_places(models), read, strict=True)))
     return outcome
+
+
+def _places(models: list[str]) -> list[str]:
+    """Where the annotations of each model lie in the run's folder."""
+    if len(models) == 1:
+        return [ANNOTATIONS]
+    names = [file_name(model) or "model" for model in models]
+    taken = [name if names.index(name) == place else f"{name}-{place + 1}" for place, name in enumerate(names)]
+    return [f"{name}/{ANNOTATIONS}" for name in taken]
 
 
 def _judged(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
@@ -237,7 +245,7 @@ def _save(asked: Asked, outcome: Outcome, files: dict[str, Annotations]) -> None
     for name, found in files.items():
         write_rows(run / name, found.raw or (row.model_dump(mode="json") for row in found.rows))
     write_rows(run / FAILURES, (failure.model_dump() for failure in outcome.failures))
-    if outcome.reports:
+    if outcome.reports and not outcome.pending:
         write_leaderboard(run / LEADERBOARD, outcome.reports)
         _evaluation(asked, outcome.reports, list(files)).save(run)
 

@@ -134,8 +134,9 @@ def _named(answers: Answers) -> list[tuple[str, Output]]:
     counts: Counter[str] = Counter()
     named = []
     for output in answers.outputs:
-        counts[output.instruction] += 1
-        named.append((id_of(output.instruction, counts[output.instruction]), output))
+        asked = output.instruction.strip()
+        counts[asked] += 1
+        named.append((id_of(asked, counts[asked]), output))
     return named
 
 
@@ -144,14 +145,14 @@ def _output(row: Row, columns: dict[str, str]) -> Output | None:
     dataset = row.raw.get("dataset")
     part = dataset if isinstance(dataset, str) else None
     if row.example is not None:
-        return Output(row.example.question.strip(), row.example.response, part)
+        return Output(row.example.question, row.example.response, part)
     if row.failure is None or row.failure.reason != "no-response" or not columns:
         return None
     asked, said = _text(row.raw, columns["instruction"]), _text(row.raw, columns["response"])
     given = _text(row.raw, columns.get("input", "")) or ""
     if not asked or said is None:
         return None
-    return Output(f"{asked}\n\n{given}".strip(), said, part)
+    return Output(f"{asked}\n\n{given}" if given.strip() else asked, said, part)
 
 
 def _text(raw: dict[str, Any], column: str) -> str | None:
