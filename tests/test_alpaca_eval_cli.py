@@ -197,6 +197,8 @@ def test_a_judge_prefers_and_its_verdicts_are_kept(pairs: tuple[str, ...], asked
     again = told(*pairs, "--judge", "some-judge")
     assert (again["requests"], again["cached"], again["models"]) == (0, 24, summary["models"])
     assert len(oracle.requests) == 24
+    with pytest.raises(RunError, match="what its own judge said"):
+        told_error("--annotations", str(run / "annotations.json"))
     assert told("--annotations", str(run / "annotations.json"), "--run", "copy")["models"] == summary["models"]
 
 

@@ -128,9 +128,17 @@ def _check(asked: Asked) -> None:
         )
 
 
-def _check_run(run: Path) -> None:
-    if (run / "state.sqlite").is_file() and not (run / _NOTE).is_file():
+def _check_run(asked: Asked, run: Path) -> None:
+    """Refuse a folder whose files are another command's, or a judge's whom nobody asks now."""
+    if not (run / "state.sqlite").is_file():
+        return
+    if not (run / _NOTE).is_file():
         raise RunError(f"The run {run} holds no annotations.", mend="Name another folder with --run.")
+    if asked.annotations:
+        raise RunError(
+            f"The run {run} holds what its own judge said, which would be overwritten.",
+            mend="Name another folder with --run.",
+        )
 
 
 def _anchors(settings: AlpacaEvalSettings) -> Anchors:
@@ -160,7 +168,7 @@ def _stored(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
     run = asked.folder(models[0] if len(models) == 1 else "")
     outcome = Outcome(run, items=sum(len(annotations.rows) for annotations in read))
     if not dry_run:
-        _check_run(run)
+        _check_run(asked, run)
         outcome.reports = [report_of(annotations, anchors) for annotations in read]
         outcome.failures = [failure for annotations in read for failure in annotations.failures]
         _save(asked, outcome, dict(zip(_places(models), read, strict=True)))
@@ -189,7 +197,7 @@ def _judged(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
     say(told, quiet=asked.quiet)
     if dry_run:
         return outcome
-    _check_run(outcome.run)
+    _check_run(asked, outcome.run)
     made: dict[str, Judged] = {}
     outcome.failures = [item for item in items if isinstance(item, Failure)]
     _ask(asked, pairs, outcome, made, (reference, model))

@@ -69,14 +69,20 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """What must be known to read the figures."""
-        notes = []
         level = self.length_controlled
         if level is None:
-            notes.append(f"{self.win_rate.n_total} preferences are too few to control for length: it takes {FEWEST}")
-        elif level.why:
-            notes.append(f"the length-controlled win rate is approximate: {level.why}")
-        if level and level.warning:
-            notes.append(level.warning)
+            return [self._too_few, *self._on_verdicts]
+        why = [f"the length-controlled win rate is approximate: {level.why}"] if level.why else []
+        return [*why, *filter(None, [level.warning]), *self._on_verdicts]
+
+    @property
+    def _too_few(self) -> str:
+        return f"{self.win_rate.n_total} preferences are too few to control for length: it takes {FEWEST}"
+
+    @property
+    def _on_verdicts(self) -> list[str]:
+        """What must be known of how the judge said what it prefers."""
+        notes = []
         if self.forms:
             notes.append(f"verdicts: {', '.join(f'{count:,} {form}' for form, count in self.forms.items())}")
         if self.first is not None and max(self.first, 100 - self.first) >= 100 * _ONE_SIDED:
@@ -92,7 +98,8 @@ class Report:
             replies: The file of the annotations, relative to the run's folder.
         """
         raw, level = self.win_rate, self.length_controlled
-        judged = "" if self.official else "not AlpacaEval's own judge and instructions"
+        judged = [] if self.official else ["not AlpacaEval's own judge and instructions"]
+        lack = [] if level else [self._too_few]
         common: dict[str, Any] = {
             "model": self.model,
             "benchmark": BENCHMARK,
@@ -104,7 +111,6 @@ class Report:
             "mean_length": self.mean_length,
             "replies": replies,
         }
-        told = [note for note in self.notes if not note.startswith("the length-controlled")]
         first = Score(
             metric="win-rate",
             value=raw.win_rate,
@@ -112,7 +118,7 @@ class Report:
             high=raw.interval and raw.interval.high,
             standard_error=raw.standard_error,
             official=self.official,
-            note="; ".join(filter(None, (judged, *(note for note in told if "equal length" not in note)))),
+            note="; ".join([*judged, *lack, *self._on_verdicts]),
             **common,
         )
         if level is None:
@@ -124,7 +130,9 @@ class Report:
             high=level.interval.high,
             standard_error=level.standard_error,
             official=level.official,
-            note="; ".join(filter(None, (level.why and f"approximate: {level.why}", *told))),
+            note="; ".join(
+                filter(None, [level.why and f"approximate: {level.why}", level.warning, *self._on_verdicts])
+            ),
             **common,
         )
         return (first, second)
