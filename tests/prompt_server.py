@@ -1,4 +1,6 @@
-"""A server that returns the log-probabilities of prompts as vLLM does, computed by a real model the plain way.
+"""A server that returns the log-probabilities of prompts, computed by a real model the plain way.
+
+As vLLM does, where `prompt_logprobs` are asked for, or as OpenAI did, with `echo` and `logprobs`.
 
     python tests/prompt_server.py FOLDER [--busy-every N] [--longest N] [--silent]
 
@@ -17,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 class Endpoint:
-    """POST /v1/completions with `prompt_logprobs`."""
+    """POST /v1/completions with `prompt_logprobs` or `echo`."""
 
     def __init__(self, flags: argparse.Namespace) -> None:
         self.flags = flags
@@ -35,10 +37,26 @@ class Endpoint:
             text = f"This model's maximum context length is {self.flags.longest} tokens, but there are {len(tokens)}."
             error = {"message": text, "type": "BadRequestError", "code": 400}
             return web.json_response({"error": error}, status=400)
+        if body.get("echo"):
+            texts = tokens if isinstance(tokens[0], list) else [tokens]
+            choices = [self.echoed(index, text) for index, text in enumerate(texts)]
+            return web.json_response({"object": "text_completion", "choices": choices})
         choice: dict[str, Any] = {"index": 0, "text": "x", "finish_reason": "length"}
         if not self.flags.silent:
             choice["prompt_logprobs"] = self.of(tokens)
         return web.json_response({"object": "text_completion", "choices": [choice]})
+
+    def echoed(self, index: int, tokens: list[int]) -> dict[str, Any]:
+        """A prompt, and one more token, as OpenAI's old completions echo them."""
+        if self.flags.silent:
+            return {"index": index, "text": "x", "finish_reason": "length", "logprobs": None}
+        found = self.of([*tokens, tokens[-1]])
+        own = [
+            None if entry is None else entry[str(token)]["logprob"]
+            for entry, token in zip(found, [*tokens, tokens[-1]], strict=True)
+        ]
+        likely = [None if entry is None else {name: said["logprob"] for name, said in entry.items()} for entry in found]
+        return {"index": index, "logprobs": {"token_logprobs": own, "top_logprobs": likely}, "finish_reason": "length"}
 
     def of(self, tokens: list[int]) -> list[Any]:
         with torch.no_grad():

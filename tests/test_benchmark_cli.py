@@ -72,7 +72,8 @@ def sums(request: Request) -> Said:
     if request.messages[0].role == "user" or place == 2:
         return f"Adding them up gives:\n#### {answer}"
     draft = "5" if place else RIGHT[question]
-    return f"<thinking>\nIt is {draft}.\n<reflection>\nNo, {answer}.\n</reflection>\n</thinking>\n<output>{answer}</output>"
+    thought = f"It is {draft}.\n<reflection>\nNo, {answer}.\n</reflection>"
+    return f"<thinking>\n{thought}\n</thinking>\n<output>{answer}</output>"
 
 
 FILES = ("--data", "own", "--run", "run")

@@ -103,7 +103,25 @@ def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
             max_length=_LONGEST,
             timeout=int(settings.timeout),
         )
+        _check_echo(lm, name)
     return Weigher(name, lm, digest([settings.model, settings.base_url]))
+
+
+def _check_echo(lm: Any, name: str) -> None:
+    """See that a server tells the log-probabilities of a prompt, before hundreds are sent.
+
+    Raises:
+        OracleError: It does not, or cannot be reached.
+    """
+    tokens = lm.tok_encode("One two three")
+    try:
+        said = lm.model_call([tokens], generate=False)
+        lm.parse_logprobs(said, ctxlens=[1])
+    except Exception as error:  # whatever the connection raises, or an answer without what is looked for
+        raise OracleError(
+            f"{name} does not tell the log-probabilities of prompts: {_first_line(error)}",
+            mend="Use a server that takes `echo` and `logprobs` at /completions, as vLLM does, or a model here.",
+        ) from error
 
 
 def weigh(
@@ -143,7 +161,7 @@ def weigh(
     except Exception as error:  # whatever the model or the server raises
         raise OracleError(
             f"{weigher.name} cannot be put to {', '.join(names.values())}: {_first_line(error)}",
-            mend="A server must take `echo` and `logprobs` at /completions, and the prompts must fit its context.",
+            mend="See that its memory and its context hold the prompts; what was weighed is kept.",
         ) from error
     _log(found["samples"], run)
     return [_score(weigher.name, part, names[part.benchmark.name], found) for part in parts]
