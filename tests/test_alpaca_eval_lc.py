@@ -217,7 +217,7 @@ def gamed_of(difficulty: dict[int, float], *, length: float, hard: float) -> lis
 
 def test_gamed_answers_hold_the_length_effect_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESAMPLES", 2)
-    rows, difficulty, truth = simulated(length=-1.5, model=-0.6, hard=0.8, longer=1500, items=805)
+    rows, difficulty, truth = simulated(length=-1.5, model=-0.6, hard=0.8, longer=1500, items=300)
     alone = length_controlled(rows, Anchors(difficulty))
     anchored = length_controlled(rows, Anchors(difficulty, gamed_of(difficulty, length=-1.5, hard=0.8)))
     assert abs(anchored.value - truth) < abs(alone.value - truth)
