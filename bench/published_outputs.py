@@ -1,7 +1,7 @@
 """Score what models wrote long ago, and compare with the figures that were published of it.
 
-GSM8K, MATH and IFEval from the text of the stored replies, read and checked as `reflectune benchmark` does; HumanEval by
-running every stored program, and every canonical solution, in the sandbox.
+GSM8K, MATH and IFEval from the text of the stored replies, read and checked as `reflectune benchmark` does; HumanEval
+by running every stored program, and every canonical solution, in the sandbox.
 
 make proof-published_outputs
 """

@@ -14,6 +14,7 @@ from benchmark_files import make
 from loopback import Loopback
 from reflectune.cli import app
 from reflectune.errors import OracleError
+from reflectune.evaluate.benchmarks.logprob import _cut
 from reflectune.student.weights import find_student
 
 pytest.importorskip("lm_eval")
@@ -115,3 +116,14 @@ def test_a_server_that_tells_no_likelihoods_is_no_use(folder: Path, server: Loop
         weigh(folder, f"m@{server.base_url}/nowhere", "silent", "--tasks", "truthfulqa", "--tokenizer", "local")
     assert "`echo` and `logprobs`" in caught.value.mend
     assert not list((folder / "silent").glob("samples-*"))
+
+
+def test_prompts_that_are_too_long_are_told() -> None:
+    class Short:
+        max_length = 3
+
+        def tok_encode(self, text: str) -> list[str]:
+            return text.split()
+
+    samples = [{"arguments": [["a b c d", " e"], ["a", " b"]]}, {"arguments": [["aaa", " bbb"]]}]
+    assert _cut(Short(), samples) == 1

@@ -36,7 +36,7 @@ def command(
         Path | None, typer.Option(help="A folder with the benchmarks' files; by default they come from the hub.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="The run's folder; by default runs/, the model's name and -benchmark.")
+        Path | None, typer.Option(help="The run's folder; by default runs/, the model's name and the tasks.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask only the first N questions of each task.", min=1)] = None,
     shots: Annotated[
@@ -95,7 +95,7 @@ def command(
 
     reflectune benchmark model --tasks humaneval --run-code                  runs what it writes, in a sandbox
     """
-    from reflectune.cli.benchmarking import Asked, carry_out, name_of_model
+    from reflectune.cli.benchmarking import Asked, carry_out, name_of_run
     from reflectune.recipe import BenchmarkSettings, Recipe
 
     settings = BenchmarkSettings.made_of(
@@ -135,7 +135,7 @@ def command(
         },
         source="The command",
     )
-    folder = run or Path("runs") / f"{name_of_model(model)}-benchmark"
+    folder = run or Path("runs") / name_of_run(model, settings)
     carry_out(Asked(recipe, settings, folder, quiet=quiet), dry_run=dry_run, as_json=json)
 
 

@@ -62,6 +62,11 @@ class Asked:
         found = [Subject(self.recipe.oracle, self.settings.arms)]
         return found + ([Subject(self.settings.tuned, ("reflective",))] if self.settings.tuned else [])
 
+    @property
+    def models(self) -> list[str]:
+        """The models, as they are opened."""
+        return [subject.model for subject in self.subjects]
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -107,6 +112,13 @@ class Outcome:
             "comparisons": plain(self.comparisons),
             "scores": [score.model_dump(mode="json", exclude_none=True) for score in self.scores],
         }
+
+
+def name_of_run(model: str, settings: BenchmarkSettings) -> str:
+    """What a run's folder is called: by the models, the form and the tasks, so that none takes another's place."""
+    names = [name_of_model(model), *([name_of_model(settings.tuned)] if settings.tuned else ())]
+    form = ("logprob",) if settings.form == "logprob" else ()
+    return "-".join((*names, *form, *settings.tasks))
 
 
 def name_of_model(model: str) -> str:
@@ -165,7 +177,8 @@ def _check(asked: Asked) -> None:
 
 
 def _ask(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
-    for subject in asked.subjects:
+    subjects = asked.subjects
+    for place, subject in enumerate(subjects, 1):
         say(f"{subject.model}: {', '.join(subject.arms)}", quiet=asked.quiet)
         recipe = asked.recipe.model_copy(update={"oracle": subject.model})
 
@@ -175,7 +188,8 @@ def _ask(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
         try:
             outcome.items += ask_and_score(subject, parts, asked.settings, ask, asked.run / _TASKS)
         except Unfinished as unfinished:
-            outcome.pending = unfinished.pending
+            later = sum(len(another.arms) for another in subjects[place:])
+            outcome.pending = unfinished.pending + later * sum(part.count for part in parts)
             return
     outcome.questions = len(outcome.items)
     outcome.scores = figures_of(outcome.items, parts)
@@ -228,14 +242,13 @@ def _weigh(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
 def _save(asked: Asked, outcome: Outcome) -> None:
     if asked.settings.form == "generative":
         write_rows(asked.run / "items.jsonl", (item.model_dump(mode="json") for item in outcome.items))
-    models = [subject.model for subject in asked.subjects]
     settings = asked.settings.model_dump(mode="json", exclude_none=True)
     Evaluation(
         command="benchmark",
         versions=_versions(),
         settings={"model": asked.recipe.oracle, **settings},
         scores=tuple(outcome.scores),
-        learnt_from={name: rows for name in models if (rows := rows_learnt_from(name)) is not None},
+        learnt_from={name: rows for name in asked.models if (rows := rows_learnt_from(name)) is not None},
     ).save(asked.run)
 
 

@@ -12,7 +12,7 @@ from reflectune.evaluate.benchmarks.figures import scores_of
 from reflectune.evaluate.benchmarks.harness import evaluate
 from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.lm import Ask, engine_lm
-from reflectune.evaluate.benchmarks.parts import Part
+from reflectune.evaluate.benchmarks.parts import Part, called
 from reflectune.evaluate.benchmarks.scoring import FORMS, draft_is_right, output_of
 from reflectune.evaluate.benchmarks.tasks import Writer
 from reflectune.evaluate.scores import Arm, Score
@@ -80,7 +80,12 @@ def ask_and_score(
         for sample in sorted(found["samples"][name], key=lambda sample: int(sample["doc_id"])):
             reply = lm.replies[name, sample["doc_id"]]
             items.append(
-                _item(sample, reply, benchmark, Item(benchmark=benchmark.name, id="", model=subject.model, arm=arm))
+                _item(
+                    sample,
+                    reply,
+                    benchmark,
+                    Item(benchmark=benchmark.name, id="", model=called(subject.model), arm=arm),
+                )
             )
     return items
 

@@ -13,7 +13,7 @@ import orjson
 
 from reflectune.errors import MissingExtraError, OracleError, ReflectuneError, RunError, SettingsError
 from reflectune.evaluate.benchmarks.harness import evaluate, quietly
-from reflectune.evaluate.benchmarks.parts import Part
+from reflectune.evaluate.benchmarks.parts import Part, called
 from reflectune.evaluate.benchmarks.tasks import Writer
 from reflectune.evaluate.scores import Score
 from reflectune.generation.naming import is_folder
@@ -164,10 +164,10 @@ def weigh(
             mend="See that its memory and its context hold the prompts; what was weighed is kept.",
         ) from error
     _log(found["samples"], run)
-    return [_score(weigher.name, part, names[part.benchmark.name], found) for part in parts]
+    return [_score(weigher, part, names[part.benchmark.name], found) for part in parts]
 
 
-def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
+def _score(weigher: Weigher, part: Part, task: str, found: dict[str, Any]) -> Score:
     metric = part.benchmark.metrics[0]
     figures = found["groups" if task in found.get("groups", {}) else "results"][task]
     value, error = 100 * figures[f"{metric},none"], figures.get(f"{metric}_stderr,none")
@@ -175,13 +175,19 @@ def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
     own = [
         name for name in found["samples"] if name == task or (part.benchmark.name == "mmlu" and name.startswith(prefix))
     ]
-    marks = [float(sample[metric]) for name in own for sample in found["samples"][name]]
+    samples = [sample for name in own for sample in found["samples"][name]]
+    marks = [float(sample[metric]) for sample in samples]
+    cut = _cut(weigher.lm, samples)
+    notes = [
+        *part.notes,
+        *([f"{cut:,} prompts are longer than the model reads, and lose their beginning"] if cut else []),
+    ]
     if isinstance(error, float):
         error *= 100
     else:  # lm-eval has none where a task has a single question
         error = 100 * stdev(marks) / math.sqrt(len(marks)) if len(marks) > 1 else None
     return Score(
-        model=model,
+        model=called(weigher.name),
         benchmark=part.benchmark.name,
         form="logprob",
         metric="mc2" if part.benchmark.name == "truthfulqa" else metric.replace("_", "-"),
@@ -192,9 +198,16 @@ def _score(model: str, part: Part, task: str, found: dict[str, Any]) -> Score:
         items=len(marks),
         shots=part.shots,
         official=part.questions is None and not part.notes,
-        note="; ".join(part.notes),
+        note="; ".join(notes),
         replies=f"samples-{task}.jsonl",
     )
+
+
+def _cut(lm: Any, samples: Sequence[dict[str, Any]]) -> int:
+    """How many questions have a prompt that is longer than the model reads, which lm-eval then cuts from the left."""
+    texts = [max((context + choice for context, choice in sample["arguments"]), key=len) for sample in samples]
+    longest = lm.max_length + 1
+    return sum(len(lm.tok_encode(text)) > longest for text in texts if len(text) > longest)
 
 
 def _log(samples: dict[str, list[dict[str, Any]]], run: Path) -> None:
