@@ -122,6 +122,13 @@ def test_bombs_end(program: str, told: str) -> None:
     assert time.monotonic() - began < 7
 
 
+def test_it_takes_no_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert run("import os\nassert os.getuid() == 65534\nopen('/tmp/x', 'w').write('x')").passed
+    for program in ("open('/dev/shm/x', 'w')", "open('/etc/passwd')", "open('/x', 'w')"):
+        assert not run(program).passed
+
+
 def test_many_are_run_at_once_and_stay_in_order() -> None:
     found = run_all([f"assert {number} % 2" for number in range(8)], SMALL)
     assert [outcome.passed for outcome in found] == [number % 2 == 1 for number in range(8)]
