@@ -15,11 +15,14 @@ from typer.testing import CliRunner, Result
 from benchmark_files import SUMS, make
 from reflectune.cli import app
 from reflectune.errors import RequestRefused, SettingsError
+from reflectune.evaluate.benchmarks import Subject, ask_and_score, ask_with, figures_of, parts_of
 from reflectune.evaluate.benchmarks.code.sandbox import check_sandbox
 from reflectune.evaluate.benchmarks.lm import engine_lm
 from reflectune.evaluate.scores import Evaluation
+from reflectune.oracles.engine import Engine
+from reflectune.recipe import BenchmarkSettings
 from reflectune.records import Reply, Request
-from reflectune.testing import Said, ScriptedOracle
+from reflectune.testing import MemoryStore, Said, ScriptedOracle
 
 pytest.importorskip("lm_eval")
 
@@ -319,3 +322,12 @@ def test_an_endpoints_address_is_no_part_of_its_name(asked: Callable[..., list[S
     summary = told(*words)
     assert summary["run"] == "runs/m-gsm8k"
     assert summary["scores"][0]["model"] == items(Path("runs/m-gsm8k"))[0]["model"] == "org/m"
+
+
+def test_python_asks_with_an_engine_of_its_own(tmp_path: Path) -> None:
+    settings = BenchmarkSettings.made_of({"tasks": ["gsm8k"], "data": "own", "limit": 3}, source="A test")
+    parts = parts_of(settings)
+    engine = Engine(ScriptedOracle(sums), MemoryStore())
+    found = ask_and_score(Subject("m", ("plain",)), parts, settings, ask_with(engine, settings), tmp_path / "tasks")
+    [score] = figures_of(found, parts)
+    assert (score.value, score.items, engine.usage.requests) == (pytest.approx(200 / 3), 3, 3)

@@ -233,9 +233,12 @@ def _weigh(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
     model = asked.recipe.oracle
     say(f"{model}: {outcome.questions:,} questions, by likelihoods", quiet=asked.quiet)
     weigher = open_weigher(model, address_of(asked.recipe), asked.settings.tokenizer)
-    outcome.scores = weigh(
-        weigher, parts, asked.run, limit=asked.settings.limit, bars=err.is_terminal and not asked.quiet
-    )
+    shown = err.is_terminal and not asked.quiet
+    try:
+        outcome.scores = weigh(weigher, parts, asked.run, limit=asked.settings.limit, bars=shown)
+    except KeyboardInterrupt:
+        outcome.stopped, outcome.pending = "interrupt", outcome.questions
+        return
     outcome.questions = sum(score.items for score in outcome.scores)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from reflectune.errors import SettingsError
 from reflectune.evaluate.benchmarks.hooks import Unanswered
-from reflectune.generation import Generated, Prompt
+from reflectune.generation import Generated, Prompt, generate
 from reflectune.optional import load_optional
+from reflectune.oracles.engine import Engine
+from reflectune.recipe.benchmark import BenchmarkSettings
 from reflectune.records import Failure, Message
 
-__all__ = ["Ask", "Unfinished", "engine_lm"]
+__all__ = ["Ask", "Unfinished", "ask_with", "engine_lm"]
 
 Ask = Callable[[Sequence[Prompt]], Mapping[str, Generated | Failure]]
 """Asks a model for all prompts, and gives what came of each by its id; those that are missing are yet to be asked."""
@@ -28,6 +32,22 @@ class Unfinished(Exception):  # noqa: N818 - a state that passes
     def __init__(self, pending: int) -> None:
         super().__init__(f"{pending} questions have no reply yet")
         self.pending = pending
+
+
+def ask_with(engine: Engine, settings: BenchmarkSettings) -> Ask:
+    """Ask by an engine of your own; not from within a running event loop.
+
+    Args:
+        engine: Asks the model.
+        settings: How tokens are drawn.
+    """
+    drawn = settings.sampling(engine.oracle.sampling)
+
+    async def every(prompts: Sequence[Prompt]) -> dict[str, Generated | Failure]:
+        async with aclosing(generate(prompts, engine, drawn)) as replies:
+            return {reply.id: reply async for reply in replies}
+
+    return lambda prompts: asyncio.run(every(prompts))
 
 
 def engine_lm(ask: Ask, systems: Mapping[str, str]) -> Any:

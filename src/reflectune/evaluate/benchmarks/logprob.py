@@ -90,13 +90,13 @@ def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
             f"{name} is served, and its texts are sent as tokens.",
             mend="Name its tokenizer with --tokenizer: a folder, a GGUF file or a hub id.",
         )
-    settings = settings_of(name, address)
+    settings, found = settings_of(name, address), find_student(tokenizer)
     models: Any = load_optional("lm_eval.models.openai_completions", "Benchmarks", "eval")
     with quietly():
         lm = models.LocalCompletionsAPI(
             model=settings.model,
             base_url=f"{settings.base_url.rstrip('/')}/completions",
-            tokenizer=find_student(tokenizer).folder,
+            tokenizer=found.folder,
             header={"Authorization": f"Bearer {settings.key}"} if settings.key else {},
             num_concurrent=settings.connections,
             max_retries=_TRIES,
@@ -104,7 +104,7 @@ def _served(name: str, address: Address, tokenizer: str | None) -> Weigher:
             timeout=int(settings.timeout),
         )
         _check_echo(lm, name)
-    return Weigher(name, lm, digest([settings.model, settings.base_url]))
+    return Weigher(name, lm, digest([settings.model, settings.base_url, found.name, found.revision]))
 
 
 def _check_echo(lm: Any, name: str) -> None:
@@ -219,7 +219,9 @@ def _log(samples: dict[str, list[dict[str, Any]]], run: Path) -> None:
     for name, rows in files.items():
         path = run / f"samples-{name}.jsonl"
         try:
-            path.write_bytes(b"".join(orjson.dumps(row, default=str) + b"\n" for row in rows))
+            path.write_bytes(
+                b"".join(orjson.dumps(row, default=str, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n" for row in rows)
+            )
         except OSError as error:
             raise RunError(f"Cannot write {path}: {error}.", mend="Name another folder with --run.") from error
 
