@@ -36,6 +36,7 @@ def weigh(folder: Path, model: str, run: str, *words: str) -> dict[str, Any]:
     result = CliRunner().invoke(app, ["benchmark", model, *shared, *words])
     if result.exception is not None:
         raise result.exception
+    assert "%|" not in result.stderr  # no bar, as this is no terminal
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     return found
 

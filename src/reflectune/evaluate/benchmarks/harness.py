@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import random
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from reflectune.errors import InputError, ReflectuneError
@@ -122,7 +122,15 @@ def _hide_bars(restored: contextlib.ExitStack, names: Sequence[str]) -> None:
         module: Any = sys.modules.get(name)
         if (bar := getattr(module, "tqdm", None)) is not None:
             restored.callback(setattr, module, "tqdm", bar)
-            module.tqdm = functools.partial(bar, disable=True)
+            module.tqdm = _hidden(bar)
+        if (gathered := getattr(module, "tqdm_asyncio", None)) is not None:
+            restored.callback(setattr, module, "tqdm_asyncio", gathered)
+            module.tqdm_asyncio = SimpleNamespace(gather=_hidden(gathered.gather))
+
+
+def _hidden(bar: Any) -> Any:
+    """A bar that is not shown, whatever its caller says."""
+    return lambda *args, **kwargs: bar(*args, **kwargs | {"disable": True})
 
 
 def _told(error: Exception) -> str:
