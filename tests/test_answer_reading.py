@@ -38,6 +38,10 @@ from reflectune.answers.rules import is_right
         ("It is warm there.\n\nC", "C"),
         ("It must be (B), the others are cold.", "B"),
         ("Reasons first.\nC) Paris", "C"),
+        ("Option B is correct.", "B"),
+        ("(B) is the right answer, since A is too cold.", "B"),
+        ("A is not correct. B is incorrect.", None),
+        ("Therefore, the correct answer is **(B) 5 N**.", "B"),
         ("The answer is A or B.", None),
         ("Either (A) or (B) may be right.", None),
         ("A) cold\nB) warm", None),
@@ -154,3 +158,10 @@ def test_math_comes_to_what_is_stored(data: Path) -> None:
     assert 100 * sum(map(sum, marks)) / 800 == pytest.approx(91.0, abs=1)
     assert sum(several[0] for several in marks) == 90
     assert sum(map(any, marks)) == pytest.approx(96, abs=1)
+
+
+def test_every_gold_answer_of_math_is_right_in_its_solution_and_alone(data: Path) -> None:
+    found = rows(data / "math/math500_test.jsonl")
+    for row in found:
+        for said in (row["solution"], row["answer"], f"So the answer is ${row['answer']}$."):
+            assert is_right("math", row["answer"], answer_in("math", said) or ""), (row["answer"], said)

@@ -25,6 +25,12 @@ _STATED = re.compile(
         (?P<more>\W{0,4}\s*(?:or|and|/)\W{0,3}\(?[A-J](?![A-Za-z'’]))?""",
     re.VERBOSE | re.IGNORECASE,
 )
+_CALLED = re.compile(
+    r"""(?<![\w'’])\(?(?P<letter>[A-J])(?![A-Za-z'’])\W{0,3}\s*
+        (?:is|would\s+be|must\s+be)\s+(?:the\s+)?(?:only\s+|most\s+)?
+        (?:correct|right|best|(?:final\s+)?answer)\b(?P<more>)""",
+    re.VERBOSE,
+)
 _FORMS = (
     re.compile(r"\*\*\(?(?P<letter>[A-J])(?![A-Za-z'’])[^*\n]*\*\*"),
     re.compile(r"^\W{0,3}\(?(?P<letter>[A-J])\)?[.:)]?\W{0,3}$", re.MULTILINE),
@@ -32,7 +38,7 @@ _FORMS = (
     re.compile(r"\((?P<letter>[A-J])\)"),
 )
 _SAID = re.compile(r"(?:answer|result)\s*(?:is|:|=)\s*:?\s*(?P<said>[^\n]+)", re.IGNORECASE)
-_DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]")
+_DELIMITERS = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 
 
 def answer_in(form: TraceForm, text: str) -> str | None:
@@ -67,9 +73,10 @@ def stated_letter(text: str) -> str | None:
     box = boxed(text)
     if box is not None and (inner := re.fullmatch(r"\W*(?:\\text\{)?\W*([A-J])\b\W*.*", box, re.DOTALL)):
         return inner[1]
-    said = [match for match in _STATED.finditer(text) if match["letter"].isupper()]
+    said = [match for form in (_STATED, _CALLED) for match in form.finditer(text) if match["letter"].isupper()]
     if said:
-        return None if said[-1]["more"] else said[-1]["letter"]
+        last = max(said, key=lambda match: match.start("letter"))
+        return None if last["more"] else last["letter"]
     if len(stripped.splitlines()) == 1 and is_answer("choice", stripped):
         return next(letter for letter in stripped if letter in LETTERS)
     for form in _FORMS:
