@@ -62,6 +62,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     _check(asked)
     if asked.reviews:
         finding = _read_reviews(asked)
+        say(f"{finding.items:,} reviewed pairs, {len(finding.judged)} judges; nobody is asked", quiet=asked.quiet)
         if not dry_run:
             conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
         return
