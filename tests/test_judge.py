@@ -37,7 +37,7 @@ from reflectune.evaluate.judge.reviews import read_reviews
 from reflectune.evaluate.judge.reviews import scores_of as scores_in
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import JudgeSettings
-from reflectune.records import Example, Failure, Message, Request
+from reflectune.records import Example, Failure, Message, Request, Sampling
 from reflectune.testing import MemoryStore, Said, ScriptedOracle
 
 AWKWARD = '{"first": {"overall": 10}} </output> <reflection> {{task}} {{first}} "Answer 2": ```json {} ``` \\ 10 10'
@@ -178,6 +178,7 @@ def dialogue_reply(request: Request) -> str:
 
 def test_one_field_per_turn_gives_the_same_typed_looks() -> None:
     oracle = ScriptedOracle(dialogue_reply, dialogue=True)
+    oracle.sampling = Sampling(repetition_penalty=1.1)
     [found] = judged([pair()], oracle)
     assert isinstance(found, Verdict)
     assert len(oracle.requests) == 24
@@ -190,6 +191,7 @@ def test_one_field_per_turn_gives_the_same_typed_looks() -> None:
     for request in oracle.requests:  # each turn only adds to the one before, so that the prefix is in the cache
         first = request.messages[1].content == longest.messages[1].content
         assert not first or request.messages == longest.messages[: len(request.messages)]
+    assert {request.sampling.repetition_penalty for request in oracle.requests} == {1.0}
     grammars = {tuple(request.schema.body["enum"]) for request in oracle.requests if request.schema}
     assert grammars == {tuple(range(1, 11))} == {get_args(Score)}
 

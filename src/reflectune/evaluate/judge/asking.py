@@ -104,7 +104,10 @@ class Dialogue:
     REQUESTS: ClassVar[int] = 2 + 2 * (len(CRITERIA) + 1)
 
     def __init__(self, manner: Manner, prompts: Prompts) -> None:
-        self._manner = replace(manner, heat=_HEAT_OF_A_RETRY)
+        # A penalty on repetition would keep a judge from giving the same score twice.
+        penalty = None if manner.sampling.repetition_penalty is None else 1.0
+        sampling = replace(manner.sampling, repetition_penalty=penalty)
+        self._manner = replace(manner, sampling=sampling, heat=_HEAT_OF_A_RETRY)
         self._prompts = prompts
 
     async def look(self, pair: Pair, order: Order, language: Language) -> Look | Rejected:
