@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import typer
 
@@ -25,7 +27,7 @@ def show_judge_estimate(
     recipe: Recipe, settings: JudgeSettings, judges: tuple[str, ...], found: Matched, *, as_json: bool
 ) -> None:
     """Print what each judge would be asked."""
-    told = []
+    told: list[dict[str, Any]] = []
     for name in judges:
         dialogue = settings.is_dialogue(default=name.split(":")[0] == "local")
         requests = len(found.pairs) * requests_per_pair(dialogue=dialogue)
@@ -53,7 +55,7 @@ def show_judge_estimate(
             "items": len(found.pairs) + len(found.lost),
             "pairs": len(found.pairs),
             "failed": len(found.lost),
-            "requests": sum(requests_per_judge["requests"] for requests_per_judge in told),  # type: ignore[misc]
+            "requests": sum(one["requests"] for one in told),
             "judges": told,
         }
         typer.echo(orjson.dumps(summary).decode())

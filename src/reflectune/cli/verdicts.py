@@ -165,7 +165,8 @@ def _summary(finding: Finding, found: list[Line], between: dict[str, Agreement])
 def _show(finding: Finding, found: list[Line], between: dict[str, Agreement]) -> None:
     for judged in finding.judged:
         err.print(Text(f"{finding.names[0]} against {finding.names[1]}, judged by {judged.label}", style="bold"))
-        _out.print(_table([line for line in found if line.judged is judged]))
+        if own := [line for line in found if line.judged is judged]:
+            _out.print(_table(own))
         if judged.lost:
             reasons = Counter(lost.failure.reason for lost in judged.lost).most_common(_REASONS_SHOWN)
             listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
