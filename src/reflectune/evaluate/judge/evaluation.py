@@ -133,7 +133,7 @@ def scores_of(line: Line, model: str, against: str, replies: str | None) -> Iter
             {**common, **ends, **followed, "metric": metric, "value": value, "items": items, "note": note}
         )
 
-    count, matched = found.count, found.matched
+    count, matched, decided = found.count, found.matched, found.wins + found.losses
     other = "" if judged.published else _OTHER_PROCEDURE
     yield from score("winning-score", found.winning_score.mean, count, other, of=found.winning_score)
     yield from score("win-rate", found.win_rate.mean, count, "a tie is half a win", of=found.win_rate)
@@ -143,7 +143,7 @@ def scores_of(line: Line, model: str, against: str, replies: str | None) -> Iter
     yield from score("flip-rate", found.flipped.percent, found.flipped.of, "prefers A in one order and B in the other")
     yield from score("first-preferred", found.first.percent, found.first.of, "of looks that prefer one; 50 is unbiased")
     yield from score("longer-wins", found.longer.percent, found.longer.of, "of verdicts that are no tie")
-    yield from score("sign-test-p", found.sign_test, found.wins + found.losses, "a probability, not a share")
+    yield from score("sign-test-p", found.sign_test if decided else None, decided, "a probability, not a share")
 
 
 def agreement_scores(
