@@ -117,7 +117,7 @@ def test_two_judges_and_how_far_they_agree(asked: Callable[..., ScriptedOracle])
     assert "[red]A against B, judged by one" in shown
     assert "Cohen's kappa 1.000" in shown
     saved = Evaluation.load(Path("runs/red-A-against-B/evaluation.json"))
-    [kappa] = [score for score in saved.scores if score.metric == "judges-kappa"]
+    [kappa] = [score for score in saved.scores if score.metric == "kappa"]
     assert (kappa.value, kappa.items, kappa.judge and kappa.judge.count("structured")) == (1, 6, 2)
     assert {row["judge"] for row in lines(Path("runs/red-A-against-B/verdicts.jsonl"))} == {"one", "two"}
     assert not reflectune(a, b, "--judge", "one", "--quiet").stderr

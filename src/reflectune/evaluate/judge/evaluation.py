@@ -151,7 +151,7 @@ def agreement_scores(
 ) -> Iterator[Score]:
     """The records of how far two judges agree."""
     for dataset, how_far in found.items():
-        for metric, value in (("judges-agree", how_far.accuracy), ("judges-kappa", how_far.kappa)):
+        for metric, value in (("agreement", how_far.accuracy), ("kappa", how_far.kappa)):
             if value is not None:
                 yield Score(
                     model=model,
@@ -162,5 +162,5 @@ def agreement_scores(
                     items=how_far.items,
                     judge=" and ".join(judged.label for judged in judges),
                     against=against,
-                    note="Cohen's kappa of win, tie and lose" if metric == "judges-kappa" else "the same verdict",
+                    note="Cohen's kappa of win, tie and lose" if metric == "kappa" else "the same verdict",
                 )
