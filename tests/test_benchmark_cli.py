@@ -138,7 +138,8 @@ def test_a_tuned_model_stands_beside_the_plain_one(asked: Callable[..., list[Scr
     assert [item["id"] for item in items(Path("run"))] == ["1", "2"] * 3
     assert [arm["arm"] for arm in summary["comparisons"][0]["arms"]] == ["plain", "prompt-only", "reflective"]
     shown = reflectune(*words).stderr
-    assert "gsm8k, accuracy: 2 questions" in shown
+    assert "accuracy, %" in shown
+    assert "against plain" in shown
     assert "only the first 2 are asked" in shown
 
 
@@ -320,8 +321,8 @@ def test_an_endpoints_address_is_no_part_of_its_name(asked: Callable[..., list[S
     asked(sums)
     words = ("org/m@http://127.0.0.1:9/v1", "--tasks", "gsm8k", "--limit", "1", "--data", "own")
     summary = told(*words)
-    assert summary["run"] == "runs/m-gsm8k"
-    assert summary["scores"][0]["model"] == items(Path("runs/m-gsm8k"))[0]["model"] == "org/m"
+    assert summary["run"] == "runs/org-m-gsm8k"
+    assert summary["scores"][0]["model"] == items(Path("runs/org-m-gsm8k"))[0]["model"] == "org/m"
 
 
 def test_python_asks_with_an_engine_of_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from reflectune.evaluate.benchmarks.comparison import compare
 from reflectune.evaluate.benchmarks.items import Item
-from reflectune.evaluate.intervals import ratio_interval
+from reflectune.evaluate.intervals import ratio_difference
 from reflectune.evaluate.scores import Arm
 from reflectune.records import Failure
 
@@ -61,9 +61,19 @@ def test_a_reply_that_answers_several_things_counts_each_of_them() -> None:
     items = [item(1, "plain", True, True, False), item(2, "plain", False)]
     [arm] = compare(items)[0].arms
     assert arm.value == 50.0  # two of four
-    interval = ratio_interval([2, 0], [3, 1])
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((0.0, 2 / 3))
+    told = [item(1, "prompt-only", True, True, True), item(2, "prompt-only", False)]
+    [paired] = compare([*items, *told])[0].paired
+    assert paired.difference == 25.0  # three of four, and not the mean of a third and of nothing
+    assert (paired.gained, paired.lost) == (1, 0)
+
+
+def test_a_difference_of_ratios_draws_rows_and_not_marks() -> None:
+    found = ratio_difference([(2, 3), (0, 1)], [(3, 3), (0, 1)])
+    assert found is not None
+    assert found.mean == 0.25
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((0.0, 1 / 3))  # both rows may be the first
+    assert ratio_difference([], []) is None
 
 
 def test_questions_without_a_common_answer_are_not_compared() -> None:

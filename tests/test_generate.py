@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from loopback import Loopback
 from reflectune.cli import app
-from reflectune.cli.generating import model_name
 from reflectune.errors import InputError, OracleError, RequestRefused, SettingsError
 from reflectune.formats import open_source
 from reflectune.generation import Generated, Prompt, generate, open_model
+from reflectune.generation.naming import model_name
 from reflectune.generation.prompts import Asked, read_prompts
 from reflectune.oracles.engine import Engine
 from reflectune.records import Failure, Message, Reply, Request, Sampling, Schema

@@ -302,12 +302,21 @@ def test_own_ids_match_where_both_have_them_and_they_mean_the_same(tmp_path: Pat
     assert (matched(a, b).by, len(matched(a, b).pairs)) == ("question", 3)
 
 
+def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
+    """A model that says nothing, or nothing in its `<output>`, is to lose by it and not to be passed over."""
+    rows = [{"instruction": f"Do {number}.", "output": f"a{number}"} for number in range(2)]
+    silent = [{**rows[0], "output": ""}, rows[1]]
+    found = matched(*(read_answers(write(tmp_path / f"{n}.json", made)) for n, made in (("a", rows), ("b", silent))))
+    assert [(pair.a, pair.b) for pair in found.pairs] == [("a0", ""), ("a1", "a1")]
+    assert found.lost == ()
+
+
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("empty", ["a", "b", "ab"])
 def test_a_missing_answer_is_lost_once(tmp_path: Path, empty: str, ids: bool) -> None:
     def rows(name: str) -> list[dict[str, Any]]:
         made = [{"instruction": f"Do {n}.", "output": f"{name}{n}", **({"id": n} if ids else {})} for n in range(3)]
-        return [*made[:1], {**made[1], "output": " " if name in empty else f"{name}1"}, made[2]]
+        return [*made[:1], {**made[1], "output": None if name in empty else f"{name}1"}, made[2]]
 
     found = matched(*(read_answers(write(tmp_path / f"{name}.json", rows(name))) for name in "ab"))
     assert len(found.pairs) == 2

@@ -12,7 +12,6 @@ import orjson
 import typer
 
 from reflectune.cli.annotated import FAILED, Outcome, show_outcome
-from reflectune.cli.generating import file_name
 from reflectune.cli.inquiry import inquire, show
 from reflectune.cli.screen import Meter, say
 from reflectune.errors import InputError, RunError, SettingsError
@@ -37,6 +36,7 @@ from reflectune.evaluate.alpaca_eval.annotator import PROMPTS
 from reflectune.evaluate.scores import Evaluation
 from reflectune.formats import write_rows
 from reflectune.generation import open_model
+from reflectune.generation.naming import file_name
 from reflectune.optional import load_optional
 from reflectune.oracles.engine import Engine
 from reflectune.prompts import Prompts
@@ -179,7 +179,7 @@ def _places(models: list[str]) -> list[str]:
     """Where the annotations of each model lie in the run's folder."""
     if len(models) == 1:
         return [ANNOTATIONS]
-    names = [file_name(model) or "model" for model in models]
+    names = [file_name(model) for model in models]
     taken = [name if names.index(name) == place else f"{name}-{place + 1}" for place, name in enumerate(names)]
     return [f"{name}/{ANNOTATIONS}" for name in taken]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from reflectune.evaluate.benchmarks.parts import Part, parts_of
 from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
 from reflectune.formats import write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
+from reflectune.generation.naming import file_name, model_name
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import BenchmarkSettings, Recipe
 from reflectune.records import Failure
@@ -116,17 +116,9 @@ class Outcome:
 
 def name_of_run(model: str, settings: BenchmarkSettings) -> str:
     """What a run's folder is called: by the models, the form and the tasks, so that none takes another's place."""
-    names = [name_of_model(model), *([name_of_model(settings.tuned)] if settings.tuned else ())]
+    names = [file_name(model_name(name)) for name in (model, settings.tuned) if name]
     form = ("logprob",) if settings.form == "logprob" else ()
     return "-".join((*names, *form, *settings.tasks))
-
-
-def name_of_model(model: str) -> str:
-    """What a model's run folder is called after."""
-    if Path(model).exists():
-        return Path(model).resolve().name
-    name = model.removeprefix("hf:").partition("@")[0]
-    return re.sub(r"[^\w.-]+", "-", name.rsplit("/", 1)[-1]).strip("-") or "model"
 
 
 def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
@@ -251,7 +243,7 @@ def _save(asked: Asked, outcome: Outcome) -> None:
         versions=_versions(),
         settings={"model": asked.recipe.oracle, **settings},
         scores=tuple(outcome.scores),
-        learnt_from={name: rows for name in asked.models if (rows := rows_learnt_from(name)) is not None},
+        learnt_from={model_name(name): rows for name in asked.models if (rows := rows_learnt_from(name)) is not None},
     ).save(asked.run)
 
 
@@ -296,7 +288,7 @@ def _show_scores(scores: Sequence[Score]) -> None:
     rows = [
         (
             score.benchmark,
-            name_of_model(score.model),
+            score.model,
             score.arm or f"{score.shots} shots",
             score.metric,
             f"{score.value:.2f}",

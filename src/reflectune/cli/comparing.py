@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from reflectune.cli.screen import err
-from reflectune.evaluate.benchmarks.comparison import ArmFigures, Comparison, Paired
+from reflectune.evaluate.benchmarks.comparison import ArmFigures, Comparison
 from reflectune.evaluate.intervals import Interval
+from reflectune.evaluate.scores import Arm
 
-_COLUMNS = ("asked", "model", "right, %", "against plain, points", "p", "tokens", "cut off", "no output", "reflections")
-_FLIPS = ("wrong → right", "right → wrong")
+Line = tuple[str, dict[Arm, str]]
+"""What is told, and what each arm has to say."""
+
+_COSTS: tuple[tuple[str, Callable[[ArmFigures], str]], ...] = (
+    ("questions", lambda arm: f"{arm.items:,}"),
+    ("without a reply", lambda arm: f"{arm.failed:,}" if arm.failed else ""),
+    ("tokens a reply", lambda arm: f"{arm.tokens:,.0f}"),
+    ("cut off", lambda arm: f"{arm.cut_off:.0f}%"),
+    ("without <output>", lambda arm: "" if arm.without_output is None else f"{arm.without_output:.0f}%"),
+    ("reflections a reply", lambda arm: "" if arm.without_output is None else f"{arm.reflections:.2f}"),
+    ("wrong, then right", lambda arm: f"{arm.mended:,} of {arm.drafts:,}" if arm.drafts else ""),
+    ("right, then wrong", lambda arm: f"{arm.spoiled:,} of {arm.drafts:,}" if arm.drafts else ""),
+)
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:
-    """Show one table for each benchmark and metric."""
-    for comparison in comparisons:
-        err.print(_table(comparison))
+    """Show one table for each benchmark, with a column for each arm."""
+    for benchmark, several in groupby(comparisons, key=lambda comparison: comparison.benchmark):
+        err.print(_table(benchmark, list(several)))
 
 
 def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -28,44 +41,32 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     return [asdict(comparison) for comparison in comparisons]
 
 
-def _table(comparison: Comparison) -> Table:
-    items = max((arm.items for arm in comparison.arms), default=0)
-    title = f"{comparison.benchmark}, {comparison.metric}: {items:,} questions"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    flips = any(arm.drafts for arm in comparison.arms)
-    for place, name in enumerate((*_COLUMNS, *(_FLIPS if flips else ()))):
-        table.add_column(name, justify="left" if place < 2 else "right", overflow="fold")  # noqa: PLR2004
-    against = {paired.arm: paired for paired in comparison.paired}
-    for arm in comparison.arms:
-        cells = (*_cells(arm, against.get(arm.arm)), *(_flipped(arm) if flips else ()))
-        table.add_row(*(Text(cell) for cell in cells))
+def _table(benchmark: str, comparisons: Sequence[Comparison]) -> Table:
+    arms = comparisons[0].arms
+    table = Table(title=Text(benchmark), title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    for arm in arms:
+        table.add_column(Text(f"{arm.arm}\n{arm.model}"), justify="right", overflow="fold")
+    lines = [line for comparison in comparisons for line in _figures(comparison)]
+    lines += [(name, {arm.arm: told(arm) for arm in arms}) for name, told in _COSTS]
+    for name, said in lines:
+        if any(said.values()):
+            table.add_row(Text(name), *(Text(said.get(arm.arm, "")) for arm in arms))
     return table
 
 
-def _cells(arm: ArmFigures, paired: Paired | None) -> tuple[str, ...]:
-    failed = f" ({arm.failed:,} failed)" if arm.failed else ""
-    return (
-        arm.arm,
-        arm.model,
-        f"{arm.value:.1f}{_spanned(arm.interval)}{failed}",
-        "" if paired is None else f"{paired.difference:+.1f}{_spanned(paired.interval, signed=True)}",
-        "" if paired is None else f"{paired.p_value:.3f}",
-        f"{arm.tokens:,.0f}",
-        f"{arm.cut_off:.0f}%",
-        "" if arm.without_output is None else f"{arm.without_output:.0f}%",
-        f"{arm.reflections:.2f}",
+def _figures(comparison: Comparison) -> Iterator[Line]:
+    yield (
+        f"{comparison.metric}, %",
+        {arm.arm: f"{arm.value:.1f} {_spanned(arm.interval)}" for arm in comparison.arms},
     )
+    against = {paired.arm: paired for paired in comparison.paired}
+    yield (
+        "  against plain",
+        {arm: f"{paired.difference:+.1f} {_spanned(paired.interval, '+')}" for arm, paired in against.items()},
+    )
+    yield "  p, gained, lost", {arm: f"{one.p_value:.3f}, {one.gained:,}, {one.lost:,}" for arm, one in against.items()}
 
 
-def _flipped(arm: ArmFigures) -> tuple[str, str]:
-    """Of the replies whose thinking holds a first answer, how many changed it for better and for worse."""
-    if not arm.drafts:
-        return "", ""
-    return f"{arm.mended:,} of {arm.drafts:,}", f"{arm.spoiled:,} of {arm.drafts:,}"
-
-
-def _spanned(interval: Interval | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    ends = (f"{end:+.1f}" if signed else f"{end:.1f}" for end in (interval.low, interval.high))
-    return f" ({' to '.join(ends)})"
+def _spanned(interval: Interval | None, sign: str = "") -> str:
+    return "" if interval is None else f"({interval.low:{sign}.1f} to {interval.high:{sign}.1f})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from contextlib import aclosing
@@ -19,11 +18,11 @@ from reflectune.cli.screen import Meter, err, say
 from reflectune.errors import SettingsError
 from reflectune.formats import check_target, write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
+from reflectune.generation.naming import file_name, model_name
 from reflectune.generation.prompts import Asked as Question
 from reflectune.generation.prompts import read_prompts
 from reflectune.language import prompt_language
 from reflectune.oracles.engine import Engine
-from reflectune.oracles.weights import EMBEDDED
 from reflectune.prompts import Prompts
 from reflectune.recipe import GenerateSettings, Recipe
 from reflectune.records import Failure
@@ -32,7 +31,6 @@ from reflectune.tags import parse
 ANSWERS, FAILURES = "answers.jsonl", "answer_failures.jsonl"
 REFLECT = "trace_system.txt"
 _FAILED = 3
-_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +62,6 @@ class Asked:
         if self.run is not None:
             return self.run
         return Path("runs") / file_name(f"{name_of(self.recipe.data)}-{self.model}")
-
-
-def model_name(name: str) -> str:
-    """What people call a model: without where it is, and without folders but the last two."""
-    if name == "local":
-        return EMBEDDED
-    if name.startswith("hf:"):
-        return name.removeprefix("hf:")
-    if name.startswith("local:"):
-        return Path(name.removeprefix("local:")).stem
-    path = Path(name)
-    if path.is_dir():
-        return "-".join(part for part in path.resolve().parts[-2:] if part not in {"/", "runs"})
-    return name.partition("@")[0]
-
-
-def file_name(name: str) -> str:
-    """A name that may be one of a file."""
-    return _NOT_IN_NAMES.sub("-", name).strip("-.")
 
 
 def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
+Part = tuple[float, float]
+"""What counts of something, and what there is of it."""
+
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 _SEED = 0
@@ -129,21 +132,22 @@ def unpaired_difference(before: Sequence[float], after: Sequence[float]) -> Diff
     return Difference(float(new.mean() - old.mean()), interval, 0)
 
 
-def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
-    """Where a ratio of sums lies, when rows are drawn anew; `None` where there are fewer than two rows.
+def ratio_difference(before: Sequence[Part], after: Sequence[Part]) -> Difference | None:
+    """How far two ratios of sums are apart, of rows that are paired; `None` where there are none.
 
     Args:
-        parts: What counts of each row.
-        wholes: What there is of each row, in the same order.
+        before: Of each row what counts, and what there is.
+        after: The same of the same rows, in the same order.
 
     Raises:
         MissingExtraError: numpy or scipy is not installed.
     """
-    if len(parts) < 2:  # noqa: PLR2004
+    rows = sorted((*old, *new) for old, new in zip(before, after, strict=True))
+    if not rows:
         return None
-    order = sorted(range(len(parts)), key=lambda place: (parts[place], wholes[place]))
-    columns = tuple(_numpy().asarray([column[place] for place in order], dtype=float) for column in (parts, wholes))
-    return _interval(columns, _ratio, paired=True)
+    columns = tuple(_numpy().asarray(rows, dtype=float).T)
+    interval = _interval(columns, _ratios_apart, paired=True) if len(rows) > 1 else None
+    return Difference(float(_ratios_apart(*columns, axis=0)), interval, len(rows))
 
 
 def _mean(column: Any, axis: int) -> Any:
@@ -154,8 +158,9 @@ def _apart(before: Any, after: Any, axis: int) -> Any:
     return after.mean(axis=axis) - before.mean(axis=axis)
 
 
-def _ratio(parts: Any, wholes: Any, axis: int) -> Any:
-    return parts.sum(axis=axis) / wholes.sum(axis=axis)
+def _ratios_apart(*columns: Any, axis: int) -> Any:
+    before, before_of, after, after_of = (column.sum(axis=axis) for column in columns)
+    return after / after_of - before / before_of
 
 
 def _interval(columns: tuple[Column, ...], statistic: Any, *, paired: bool = False) -> Interval:

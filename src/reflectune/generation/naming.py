@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from reflectune.errors import SettingsError
 from reflectune.oracles import Oracle
 from reflectune.oracles.naming import Address, open_oracle
+from reflectune.oracles.weights import EMBEDDED
 
-__all__ = ["is_folder", "open_model"]
+__all__ = ["file_name", "is_folder", "model_name", "open_model"]
+
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 def open_model(name: str, address: Address | None = None, recall: Callable[[str], str | None] | None = None) -> Oracle:
@@ -41,3 +45,22 @@ def open_model(name: str, address: Address | None = None, recall: Callable[[str]
 def is_folder(name: str) -> bool:
     """Whether a name stands for a transformers model in this process."""
     return name.startswith("hf:") or (not name.startswith("local") and Path(name).is_dir())
+
+
+def model_name(name: str) -> str:
+    """What people call a model: without its address, and of a folder its own name and the one above it."""
+    if name == "local":
+        return EMBEDDED
+    if name.startswith("hf:"):
+        return name.removeprefix("hf:")
+    if name.startswith("local:"):
+        return Path(name.removeprefix("local:")).stem
+    path = Path(name)
+    if path.is_dir():
+        return "-".join(part for part in path.resolve().parts[-2:] if part not in {"/", "runs"})
+    return name.partition("@")[0]
+
+
+def file_name(name: str) -> str:
+    """A name that may be one of a file."""
+    return _NOT_IN_NAMES.sub("-", name).strip("-.") or "model"

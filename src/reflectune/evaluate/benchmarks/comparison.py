@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from reflectune.evaluate.benchmarks.figures import share_of
 from reflectune.evaluate.benchmarks.items import Item
-from reflectune.evaluate.intervals import Interval, paired_difference, ratio_interval
+from reflectune.evaluate.intervals import Interval, ratio_difference
 from reflectune.evaluate.scores import Arm
 from reflectune.optional import load_optional
 
@@ -31,7 +32,7 @@ class ArmFigures:
         items: Questions with a reply.
         failed: Questions without one, which are in no figure.
         value: The share that is right, in percent; of marks, where a reply answers several things.
-        interval: Of that share, in percent; `None` for a single question.
+        interval: Of that share, in percent.
         tokens: Tokens of a reply, on average.
         cut_off: The share of replies that the limit on their tokens ended, in percent.
         without_output: The share of replies that lack an `<output>`, in percent; `None` where none was asked for.
@@ -46,7 +47,7 @@ class ArmFigures:
     items: int
     failed: int
     value: float
-    interval: Interval | None
+    interval: Interval
     tokens: float
     cut_off: float
     without_output: float | None
@@ -132,9 +133,7 @@ def _figures(arm: Arm, metric: str, items: Sequence[Item]) -> ArmFigures | None:
     replied = [item for item in items if item.marks.get(metric)]
     if not replied:
         return None
-    rights = [sum(item.marks[metric]) for item in replied]
-    wholes = [len(item.marks[metric]) for item in replied]
-    interval = ratio_interval(rights, wholes)
+    share = share_of([item.marks[metric] for item in replied])
     asked_for_output = [item.without_output for item in replied if item.without_output is not None]
     drafts = [(item.draft, _whole(item, metric)) for item in replied if item.draft is not None]
     return ArmFigures(
@@ -142,8 +141,8 @@ def _figures(arm: Arm, metric: str, items: Sequence[Item]) -> ArmFigures | None:
         model=replied[0].model,
         items=len(replied),
         failed=sum(item.failure is not None for item in items),
-        value=_percent(sum(rights), sum(wholes)),
-        interval=interval and Interval(100 * interval.low, 100 * interval.high),
+        value=share.value,
+        interval=share.interval,
         tokens=sum(item.tokens for item in replied) / len(replied),
         cut_off=_percent(sum(item.finish_reason == "length" for item in replied), len(replied)),
         without_output=_percent(sum(asked_for_output), len(asked_for_output)) if asked_for_output else None,
@@ -157,7 +156,7 @@ def _figures(arm: Arm, metric: str, items: Sequence[Item]) -> ArmFigures | None:
 def _paired(arm: Arm, metric: str, plain: Sequence[Item], items: Sequence[Item]) -> Paired | None:
     before = {item.id: item for item in plain if item.marks.get(metric)}
     both = [(before[item.id], item) for item in items if item.id in before and item.marks.get(metric)]
-    change = paired_difference(*([100 * _share(pair[side], metric) for pair in both] for side in (0, 1)))
+    change = ratio_difference(*([_part(pair[side], metric) for pair in both] for side in (0, 1)))
     if change is None:
         return None
     wholes = [(_whole(old, metric), _whole(new, metric)) for old, new in both]
@@ -165,9 +164,10 @@ def _paired(arm: Arm, metric: str, plain: Sequence[Item], items: Sequence[Item])
     return Paired(arm, len(both), change.mean, change.interval, gained, lost, _sign_test(gained, lost))
 
 
-def _share(item: Item, metric: str) -> float:
+def _part(item: Item, metric: str) -> tuple[float, float]:
+    """How much of what it is asked for a reply has right, in percent, and how much that is."""
     marks = item.marks[metric]
-    return sum(marks) / len(marks)
+    return 100.0 * sum(marks), float(len(marks))
 
 
 def _whole(item: Item, metric: str) -> bool:

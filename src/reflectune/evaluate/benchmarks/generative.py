@@ -12,10 +12,11 @@ from reflectune.evaluate.benchmarks.figures import scores_of
 from reflectune.evaluate.benchmarks.harness import evaluate
 from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.lm import Ask, engine_lm
-from reflectune.evaluate.benchmarks.parts import Part, called
+from reflectune.evaluate.benchmarks.parts import Part
 from reflectune.evaluate.benchmarks.scoring import FORMS, draft_is_right, output_of
 from reflectune.evaluate.benchmarks.tasks import Writer
 from reflectune.evaluate.scores import Arm, Score
+from reflectune.generation.naming import model_name
 from reflectune.prompts import Prompts
 from reflectune.recipe.benchmark import BenchmarkSettings
 from reflectune.records import Failure
@@ -84,7 +85,7 @@ def ask_and_score(
                     sample,
                     reply,
                     benchmark,
-                    Item(benchmark=benchmark.name, id="", model=called(subject.model), arm=arm),
+                    Item(benchmark=benchmark.name, id="", model=model_name(subject.model), arm=arm),
                 )
             )
     return items

@@ -13,10 +13,10 @@ import orjson
 
 from reflectune.errors import MissingExtraError, OracleError, ReflectuneError, RunError, SettingsError
 from reflectune.evaluate.benchmarks.harness import evaluate, quietly
-from reflectune.evaluate.benchmarks.parts import Part, called
+from reflectune.evaluate.benchmarks.parts import Part
 from reflectune.evaluate.benchmarks.tasks import Writer
 from reflectune.evaluate.scores import Score
-from reflectune.generation.naming import is_folder
+from reflectune.generation.naming import is_folder, model_name
 from reflectune.optional import load_optional
 from reflectune.oracles.naming import Address, settings_of
 from reflectune.records import digest
@@ -187,7 +187,7 @@ def _score(weigher: Weigher, part: Part, task: str, found: dict[str, Any]) -> Sc
     else:  # lm-eval has none where a task has a single question
         error = 100 * stdev(marks) / math.sqrt(len(marks)) if len(marks) > 1 else None
     return Score(
-        model=called(weigher.name),
+        model=model_name(weigher.name),
         benchmark=part.benchmark.name,
         form="logprob",
         metric="mc2" if part.benchmark.name == "truthfulqa" else metric.replace("_", "-"),

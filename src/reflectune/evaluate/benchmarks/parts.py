@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from reflectune.errors import SettingsError
 from reflectune.evaluate.benchmarks.catalogue import Benchmark, benchmark_of
 from reflectune.evaluate.benchmarks.local import Questions, read_local
-from reflectune.generation.naming import is_folder
 from reflectune.recipe.benchmark import BenchmarkSettings
 
-__all__ = ["Part", "called", "parts_of"]
+__all__ = ["Part", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,6 @@ class Part:
     shots: int
     count: int
     notes: tuple[str, ...]
-
-
-def called(model: str) -> str:
-    """What a model is called in figures: as a person names it, without the address of an endpoint."""
-    return model if is_folder(model) or model.partition(":")[0] == "local" else model.partition("@")[0]
 
 
 def parts_of(settings: BenchmarkSettings) -> list[Part]:

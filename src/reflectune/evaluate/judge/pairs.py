@@ -167,14 +167,15 @@ def _answer(row: Row, mapping: Mapping) -> Answer:
     said = row.example or row.failure
     assert said is not None
     question = row.example or _question_of(row.raw, mapping)
+    example = row.example or _silent(question, row, mapping)
     dataset = row.raw.get("dataset")
     return Answer(
         number=row.number,
         id=said.id,
         own_id=any(column in row.raw for column in OWN_IDS),
         key=_key(question) if question else None,
-        example=row.example,
-        failure=row.failure,
+        example=example,
+        failure=None if example else row.failure,
         dataset=dataset.strip() if isinstance(dataset, str) else "",
     )
 
@@ -188,6 +189,14 @@ def _question_of(raw: dict[str, Any], mapping: Mapping) -> Example | None:
         return mapping.read({**raw, column: _PRESENT})
     except UnreadableRow:
         return None
+
+
+def _silent(question: Example | None, row: Row, mapping: Mapping) -> Example | None:
+    """The row of a model that said nothing: an empty text is an answer, and the judge is to see it."""
+    if question is None or row.failure is None or row.failure.reason != "no-response":
+        return None
+    said = row.raw.get(mapping.columns["response"])
+    return replace(question, id=row.failure.id, response="") if isinstance(said, str) else None
 
 
 def _key(example: Example) -> str:

@@ -18,7 +18,8 @@ TITLES: dict[Form, str] = {
     "alpaca-eval": "AlpacaEval",
     "pairwise": "Judged in pairs, both orders",
 }
-_NOT_PERCENT = frozenset({"winning-score", "kappa"})
+_PLAIN_COUNTS = frozenset({"wins", "ties", "losses"})
+_NOT_PERCENT = frozenset({"winning-score", "kappa", "sign-test-p"}) | _PLAIN_COUNTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,8 @@ def is_percent(metric: str) -> bool:
 
 def shown(metric: str, value: float) -> str:
     """A figure as it is written."""
+    if metric in _PLAIN_COUNTS:
+        return f"{value:,.0f}"
     return f"{value:.1f}" if is_percent(metric) else f"{value:.4f}"
 
 
