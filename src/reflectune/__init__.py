@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from reflectune.evaluate import Statistics as Statistics
     from reflectune.evaluate import compare as compare
     from reflectune.evaluate import stats as stats
+    from reflectune.evaluate.alpaca_eval import length_controlled as length_controlled
+    from reflectune.evaluate.alpaca_eval import win_rate as win_rate
+    from reflectune.evaluate.judge import Verdict as Verdict
+    from reflectune.evaluate.judge import judge as judge
+    from reflectune.evaluate.scores import Evaluation as Evaluation
+    from reflectune.evaluate.scores import Score as Score
     from reflectune.formats import convert as convert
     from reflectune.formats import open_source as open_source
     from reflectune.formats import write_rows as write_rows
+    from reflectune.generation import generate as generate
+    from reflectune.generation import open_model as open_model
     from reflectune.oracles import Oracle as Oracle
     from reflectune.oracles.engine import Engine as Engine
     from reflectune.oracles.naming import open_oracle as open_oracle
+    from reflectune.recipe import AlpacaEvalSettings as AlpacaEvalSettings
+    from reflectune.recipe import BenchmarkSettings as BenchmarkSettings
+    from reflectune.recipe import GenerateSettings as GenerateSettings
+    from reflectune.recipe import JudgeSettings as JudgeSettings
     from reflectune.recipe import Recipe as Recipe
     from reflectune.recipe import RecycleSettings as RecycleSettings
     from reflectune.recipe import ScoreSettings as ScoreSettings
@@ -61,12 +73,17 @@ if TYPE_CHECKING:
     from reflectune.training.stage import train as train
 
 _HOMES = {
+    "AlpacaEvalSettings": "recipe",
+    "BenchmarkSettings": "recipe",
     "Candidate": "selection",
     "Embedder": "embedding",
     "Engine": "oracles.engine",
+    "Evaluation": "evaluate.scores",
     "Example": "records",
     "Failure": "records",
+    "GenerateSettings": "recipe",
     "InputError": "errors",
+    "JudgeSettings": "recipe",
     "MemoryStore": "testing",
     "Message": "records",
     "MissingExtraError": "errors",
@@ -84,6 +101,7 @@ _HOMES = {
     "RunDir": "runs",
     "RunError": "errors",
     "Sampling": "records",
+    "Score": "evaluate.scores",
     "ScoreSettings": "recipe",
     "Scored": "records",
     "Scorer": "scoring",
@@ -97,12 +115,17 @@ _HOMES = {
     "Trace": "traces",
     "TraceSettings": "recipe",
     "TrainSettings": "recipe",
+    "Verdict": "evaluate.judge",
     "Version": "records",
     "VersionScores": "records",
     "Versions": "scoring",
     "ask_traces": "traces",
     "compare": "evaluate",
     "convert": "formats",
+    "generate": "generation",
+    "judge": "evaluate.judge",
+    "length_controlled": "evaluate.alpaca_eval",
+    "open_model": "generation",
     "open_oracle": "oracles.naming",
     "open_source": "formats",
     "open_student": "student",
@@ -113,6 +136,7 @@ _HOMES = {
     "select": "selection",
     "stats": "evaluate",
     "train": "training.stage",
+    "win_rate": "evaluate.alpaca_eval",
     "write_rows": "formats",
 }
 
