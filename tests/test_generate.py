@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from reflectune.cli import app
 from reflectune.errors import InputError, OracleError, RequestRefused, SettingsError
 from reflectune.formats import open_source
 from reflectune.generation import Generated, Prompt, generate, open_model
+from reflectune.generation.hugging_face import HuggingFaceModel
 from reflectune.generation.naming import model_name
 from reflectune.generation.prompts import Asked, read_prompts
 from reflectune.oracles.engine import Engine
@@ -238,3 +242,104 @@ async def test_a_transformers_model_answers_many_at_once() -> None:
         assert refusal.value.reason == "context-overflow"
     finally:
         await model.aclose()
+
+
+# ── a transformers model, without one
+
+
+class Written:
+    """What stands in for a model: it writes its prompt's length, and notes who was written for together."""
+
+    def __init__(self, longest: int) -> None:
+        self.config = SimpleNamespace(max_position_embeddings=longest)
+        self.generation_config = SimpleNamespace(eos_token_id=0)
+        self.device = "cpu"
+        self.batches: list[tuple[int, int]] = []
+
+    def generate(self, *, input_ids: Any, max_new_tokens: int, stopping_criteria: Any, **_: Any) -> Any:
+        import torch
+
+        self.batches.append((input_ids.shape[0], max_new_tokens))
+        new = torch.zeros((input_ids.shape[0], 0), dtype=torch.long)
+        while new.shape[1] < max_new_tokens and not stopping_criteria[0](new, None).all():
+            time.sleep(0.001)
+            new = torch.cat([new, torch.ones((new.shape[0], 1), dtype=torch.long)], dim=1)
+        return SimpleNamespace(sequences=torch.cat([input_ids, new], dim=1))
+
+
+class Words:
+    """A tokenizer of words."""
+
+    pad_token_id = eos_token_id = 0
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return messages[-1]["content"]
+
+    def __call__(self, text: str, **_: Any) -> Any:
+        return SimpleNamespace(input_ids=[1] * len(text.split()))
+
+    def pad(self, given: dict[str, Any], **_: Any) -> Any:
+        import torch
+
+        width = max(map(len, given["input_ids"]))
+        return Padded({"input_ids": torch.tensor([[0] * (width - len(one)) + one for one in given["input_ids"]])})
+
+    def decode(self, tokens: list[int], **_: Any) -> str:
+        return {7: "1", 8: "1", 9: "2"}.get(tokens[0], "x") if len(tokens) == 1 else " ".join(map(str, tokens))
+
+
+class Padded(dict[str, Any]):
+    def to(self, _: Any) -> Padded:
+        return self
+
+
+def standing_in(longest: int) -> tuple[HuggingFaceModel, Written]:
+    written = Written(longest)
+    return HuggingFaceModel("stand-in", written, Words(), at_once=8), written
+
+
+async def test_nobodys_reply_is_cut_short_by_a_longer_prompt_beside_it() -> None:
+    model, written = standing_in(longest=100)
+    sampling = Sampling(max_tokens=60)
+    asked = [Request((Message("user", "word " * length),), sampling) for length in (5, 90, 10, 38)]
+    replies = await asyncio.gather(*(model.complete(request) for request in asked))
+    assert [reply.completion_tokens for reply in replies] == [60, 10, 60, 60]
+    assert sorted(written.batches) == [(1, 10), (3, 60)]
+    await model.aclose()
+
+
+async def test_who_asks_no_more_is_not_written_for() -> None:
+    model, written = standing_in(longest=1_000_000)
+    endless = Request((Message("user", "word"),), Sampling(max_tokens=900_000))
+    asking = [asyncio.create_task(model.complete(endless)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    for task in asking:
+        task.cancel()
+    await asyncio.wait_for(model.aclose(), timeout=5)
+    assert written.batches == [(8, 900_000)]
+
+
+def test_tokens_that_read_alike_count_together() -> None:
+    import torch
+
+    model, _ = standing_in(longest=10)
+    shares = torch.full((10,), 1e-9)
+    shares[[7, 8, 9]] = torch.tensor([0.9, 0.001, 0.05])
+    likely = model._likeliest(shares.log(), 3)
+    assert {text: math.exp(logprob) for text, logprob in likely.items()} == pytest.approx({"1": 0.901, "2": 0.05})
+
+
+def test_a_folder_is_known_by_all_that_it_does(tmp_path: Path) -> None:
+    from reflectune.student.weights import find_student
+
+    weights = bytearray(3 << 20)
+    for name, content in (("model.safetensors", bytes(weights)), ("config.json", b"{}"), ("facts.json", b"{}")):
+        (tmp_path / name).write_bytes(content)
+    before = find_student(str(tmp_path)).revision
+    (tmp_path / "facts.json").write_text('{"rows": 3}')
+    assert find_student(str(tmp_path)).revision == before
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    templated = find_student(str(tmp_path)).revision
+    weights[1 << 20 : 2 << 20] = b"1" * (1 << 20)  # neither at the beginning nor at the end
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    assert len({before, templated, find_student(str(tmp_path)).revision}) == 3

@@ -13,7 +13,7 @@ from typing import Any, Self
 from reflectune.errors import OracleError, RequestRefused, SettingsError
 from reflectune.oracles.allowance import Allowance
 from reflectune.oracles.capabilities import Capabilities
-from reflectune.oracles.replies import json_text
+from reflectune.oracles.replies import json_text, summed
 from reflectune.records import Reply, Request, Sampling
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.weights import find_student
@@ -119,12 +119,9 @@ class HuggingFaceModel:
         self._model = None
 
     async def _work(self) -> None:
-        """Write replies until nobody waits: those together that are drawn alike, the shortest prompts first."""
+        """Write replies until nobody waits."""
         await asyncio.sleep(_TOGETHER_SECONDS)
-        while self._waiting:
-            first = self._waiting[0].request
-            alike = [one for one in self._waiting if _drawn_alike(one.request, first)]
-            batch = sorted(alike, key=lambda one: len(one.tokens))[: self.concurrency]
+        while batch := self._together():
             self._waiting = [one for one in self._waiting if one not in batch]
             try:
                 replies = await asyncio.to_thread(self._write, batch)
@@ -137,6 +134,26 @@ class HuggingFaceModel:
                 for one, reply in zip(batch, replies, strict=True):
                     if not one.reply.done():
                         one.reply.set_result(reply)
+
+    def _together(self) -> list[_Waiting]:
+        """Who is written for together: whoever waits longest, and those drawn alike whose prompts are about as long.
+
+        A batch is as wide as its longest prompt, and nobody's reply may be cut short by that. Who asks no more is
+        forgotten.
+        """
+        self._waiting = [one for one in self._waiting if not one.reply.done()]
+        if not self._waiting:
+            return []
+        first = self._waiting[0]
+        alike = [one for one in self._waiting[1:] if _drawn_alike(one.request, first.request)]
+        batch = [first]
+        for one in sorted(alike, key=lambda one: abs(len(one.tokens) - len(first.tokens))):
+            if len(batch) == self.concurrency:
+                break
+            width = max(len(other.tokens) for other in (*batch, one))
+            if all(self._room(width, other) >= self._room(len(other.tokens), other) for other in (*batch, one)):
+                batch.append(one)
+        return batch
 
     def _tokens(self, request: Request) -> list[int]:
         shown = request.messages
@@ -165,10 +182,11 @@ class HuggingFaceModel:
         with torch.inference_mode():
             written = self._model.generate(
                 **padded,
-                **_how(first.sampling, self._room(width, first.sampling)),
+                **_how(first.sampling, max(self._room(width, one) for one in batch)),
                 pad_token_id=self._tokenizer.pad_token_id,
                 return_dict_in_generate=True,
                 output_logits=first.top_logprobs > 0,
+                stopping_criteria=[lambda tokens, _, **__: _nobody_waits(torch, tokens, batch)],
             )
         likely = written.logits[0].float().log_softmax(-1) if first.top_logprobs else None
         ends = self._model.generation_config.eos_token_id
@@ -189,12 +207,14 @@ class HuggingFaceModel:
             )
         return replies
 
-    def _room(self, width: int, sampling: Sampling) -> int:
-        return sampling.max_tokens if self._longest is None else min(sampling.max_tokens, self._longest - width)
+    def _room(self, width: int, one: _Waiting) -> int:
+        """How long a reply may get after a prompt that is so wide."""
+        most = one.request.sampling.max_tokens
+        return most if self._longest is None else min(most, self._longest - width)
 
     def _likeliest(self, likely: Any, count: int) -> dict[str, float]:
         values, tokens = likely.topk(count)
-        return dict(zip((self._tokenizer.decode([token]) for token in tokens.tolist()), values.tolist(), strict=True))
+        return summed(zip((self._tokenizer.decode([token]) for token in tokens.tolist()), values.tolist(), strict=True))
 
     def _told(self, error: Exception, count: int) -> Exception:
         if isinstance(error, self._torch.OutOfMemoryError):
@@ -203,6 +223,11 @@ class HuggingFaceModel:
                 mend=f"Ask less at once: --max-concurrency {max(1, count // 2)}.",
             )
         return error
+
+
+def _nobody_waits(torch: Any, tokens: Any, batch: list[_Waiting]) -> Any:
+    """Whether writing may stop, for each row: all who asked were cancelled."""
+    return torch.full((tokens.shape[0],), all(one.reply.done() for one in batch), device=tokens.device)
 
 
 def _drawn_alike(one: Request, other: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from reflectune.records import Reply
 from reflectune.tags import split_think
 
-__all__ = ["json_text", "read_reply", "top_logprobs", "unwrapped"]
+__all__ = ["json_text", "read_reply", "summed", "top_logprobs", "unwrapped"]
 
 _MOST_TOKENS = 2**53
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -83,21 +84,34 @@ def read_reply(body: Any) -> Reply:
 
 
 def top_logprobs(choice: dict[str, Any]) -> dict[str, float] | None:
-    """The log-probabilities of the likeliest first tokens of a choice; `None` where it does not tell any.
-
-    A token that is listed twice, as endpoints do whose tokens share their text, has the sum of both probabilities.
-    """
+    """The log-probabilities of the likeliest first tokens of a choice; `None` where it does not tell any."""
     said = choice.get("logprobs")
     places = said.get("content") if isinstance(said, dict) else None
     first = places[0] if isinstance(places, list) and places else None
     listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    told = [
+        (entry["token"], entry["logprob"])
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, dict)
+        and isinstance(entry.get("token"), str)
+        and isinstance(entry.get("logprob"), int | float)
+    ]
+    return summed(told) or None
+
+
+def summed(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Log-probabilities by the text of their tokens; where several tokens share a text, of any of them.
+
+    Args:
+        tokens: Texts with log-probabilities in nats; one that is not finite says that the token does not come, and is
+            left out.
+    """
     found: dict[str, float] = {}
-    for entry in listed if isinstance(listed, list) else ():
-        token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
-        if isinstance(token, str) and isinstance(logprob, int | float):
-            share = math.exp(logprob) + (math.exp(found[token]) if token in found else 0.0)
-            found[token] = math.log(share) if share > 0 else float(logprob)
-    return found or None
+    for text, logprob in tokens:
+        if math.isfinite(logprob):
+            low, high = sorted((found.get(text, -math.inf), float(logprob)))
+            found[text] = high + math.log1p(math.exp(low - high))
+    return found
 
 
 def _text(content: Any) -> str:

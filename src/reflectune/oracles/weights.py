@@ -21,6 +21,7 @@ SIDE_FILE = re.compile("mmproj|imatrix", re.IGNORECASE)
 EIGHT_BIT_LIMIT = 4 << 30
 """Bytes up to which an eight-bit file of the hub is preferred to a four-bit one."""
 SAMPLE = 1 << 20
+_SAMPLES, _SHORT = 256, 16 * 1024
 
 
 def find_weights(model: str) -> Path:
@@ -45,13 +46,17 @@ def find_weights(model: str) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """Eight hex digits that tell weight files apart: of the size, the head (which lists every tensor) and the tail."""
+    """Eight hex digits that tell weight files apart: of the size, the head (which lists every tensor), and samples.
+
+    A file of many gigabytes is not read whole. A model that was trained further changes everywhere, or in every layer.
+    """
     size = path.stat().st_size
     state = hashlib.blake2b(str(size).encode(), digest_size=4)
     with path.open("rb") as file:
         state.update(file.read(SAMPLE))
-        file.seek(max(0, size - SAMPLE))
-        state.update(file.read(SAMPLE))
+        for place in range(1, _SAMPLES + 1):
+            file.seek(max(0, (size - _SHORT) * place // _SAMPLES))
+            state.update(file.read(_SHORT))
     return state.hexdigest()
 
 

@@ -112,7 +112,14 @@ def _convert(source: Path, target: Path) -> None:
 
 
 def _revision_of(folder: Path) -> str:
-    """Eight hex digits that tell a folder's weights from others."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"})
+    """Eight hex digits that tell a folder's model from others: weights, tokenizer, template and settings."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"} or _says_how(path.name))
     marks = [f"{path.name} {fingerprint(path)}" for path in files]
     return hashlib.blake2b("\n".join(marks).encode(), digest_size=4).hexdigest()
+
+
+def _says_how(name: str) -> bool:
+    """Whether a file says how the weights are used."""
+    return name in {"config.json", "generation_config.json", "adapter_config.json"} or name.startswith(
+        ("tokenizer", "special_tokens", "chat_template", "vocab", "merges")
+    )
