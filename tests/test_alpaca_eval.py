@@ -17,6 +17,7 @@ from reflectune.evaluate.alpaca_eval import (
     Annotation,
     Annotations,
     Pair,
+    Report,
     length_control,
     matched,
     read_annotations,
@@ -177,7 +178,34 @@ def test_an_empty_answer_is_an_answer_and_a_row_without_one_is_told(tmp_path: Pa
     [failure] = found.failures
     assert "row 2" in failure.detail
     reference = read_outputs(outputs(tmp_path / "r.json", ("a", "1"), ("b", "2"), ("c", "3")))
-    assert [one.reason for one in matched(reference, found) if isinstance(one, Failure)] == ["no-answer", "no-response"]
+    items = matched(reference, found)
+    assert [getattr(one, "reason", "pair") for one in items] == ["pair", "no-response", "pair"]
+    assert [one.index for one in items if isinstance(one, Pair)] == [0, 2]
+
+
+@pytest.mark.parametrize("lacking", ["m", "r", "mr"])
+def test_an_answer_that_cannot_be_read_is_one_failure_in_its_place(lacking: str, tmp_path: Path) -> None:
+    def answers(name: str, generator: str) -> Any:
+        said = None if name in lacking else "again"
+        rows = [("a", "one"), ("a", said), ("a", "more"), ("b", "b")]
+        made = [{"instruction": asked, "output": text, "generator": generator} for asked, text in rows]
+        return read_outputs(write(tmp_path / f"{name}.json", made))
+
+    items = matched(answers("r", "ref"), answers("m", "mine"))
+    assert [getattr(one, "reason", "pair") for one in items] == ["pair", "no-response", "pair", "pair"]
+    assert [one.model.output for one in items if isinstance(one, Pair)] == ["one", "more", "b"]
+    assert [one.index for one in items if isinstance(one, Pair)] == [0, 2, 3]
+    assert len({one.id for one in items}) == 4
+
+
+def test_a_conversation_without_an_answer_is_one_failure(tmp_path: Path) -> None:
+    asked = [[{"role": "user", "content": name}] for name in "abc"]
+    said = [{"role": "assistant", "content": ""}], [], [{"role": "assistant", "content": "C"}]
+    rows = [{"messages": [*turns, *more]} for turns, more in zip(asked, said, strict=True)]
+    reference = read_outputs(outputs(tmp_path / "r.json", ("a", "1"), ("b", "2"), ("c", "3")))
+    items = matched(reference, read_outputs(write(tmp_path / "m.json", rows)))
+    assert [getattr(one, "reason", "pair") for one in items] == ["pair", "no-response", "pair"]
+    assert [one.model.output for one in items if isinstance(one, Pair)] == ["", "C"]
 
 
 def test_what_a_model_is_called(tmp_path: Path) -> None:
@@ -292,6 +320,25 @@ def test_a_report_puts_both_win_rates_beside_each_other() -> None:
     plain = report.plain()
     assert plain["length_controlled"]["label"] == "approximate"
     assert json.loads(json.dumps(plain))["win_rate"] == pytest.approx(62.5)
+
+
+@pytest.mark.parametrize(
+    ("judge", "reference", "official"),
+    [
+        ("alpaca_eval_gpt4", "text_davinci_003", True),
+        ("weighted_alpaca_eval_gpt4_turbo", "gpt4_1106_preview", True),
+        ("weighted_alpaca_eval_gpt4_turbo", "my-own-weak-reference", False),
+        ("weighted_alpaca_eval_gpt4_turbo", "text_davinci_003", False),
+        ("alpaca_eval_gpt4", "gpt4_1106_preview", False),
+        ("someone", "gpt4_1106_preview", False),
+    ],
+)
+def test_a_win_rate_is_official_against_the_judges_own_reference(judge: str, reference: str, official: bool) -> None:
+    report = Report("m", reference, judge, win_rate([2.0] * 805), None, 1, 1, {}, {}, None)
+    assert report.official is official
+    [raw] = report.scores("x")
+    assert raw.official is official
+    assert ("not AlpacaEval's own judge, reference and instructions" in raw.note) is not official
 
 
 def test_too_few_preferences_are_not_controlled_for_length() -> None:

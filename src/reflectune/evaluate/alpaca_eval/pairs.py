@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reflectune.errors import InputError
 from reflectune.evaluate.alpaca_eval.annotations import STAGE, id_of
-from reflectune.formats import Row, open_source
+from reflectune.evaluate.unanswered import unanswered
+from reflectune.formats import Mapping, Row, open_source
 from reflectune.records import Failure
 
-__all__ = ["Answers", "Output", "Pair", "matched", "read_outputs"]
-
-_COLUMNS = frozenset({"alpaca", "prompt-completion", "mapped"})
+__all__ = ["Answers", "Output", "Pair", "Unread", "matched", "read_outputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +31,41 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A row that holds no answer.
+
+    Attributes:
+        instruction: What was asked; `None` where that cannot be read either.
+        failure: Why it holds none.
+    """
+
+    instruction: str | None
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """The answers of one model.
 
     Attributes:
         source: Where they come from.
         generator: The model.
-        outputs: The answers, in order.
-        failures: Rows that hold none.
+        rows: The answers and the rows that hold none, in order.
     """
 
     source: str
     generator: str
-    outputs: tuple[Output, ...]
-    failures: tuple[Failure, ...] = ()
+    rows: tuple[Output | Unread, ...]
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The answers, in order."""
+        return tuple(row for row in self.rows if isinstance(row, Output))
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Why rows hold none."""
+        return tuple(row.failure for row in self.rows if isinstance(row, Unread))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +74,7 @@ class Pair:
 
     Attributes:
         id: The instruction's name.
-        index: Its place among the reference's, from 0.
+        index: The place of its row in the reference's file, from 0.
         reference: The reference's answer.
         model: The model's answer.
     """
@@ -77,87 +96,94 @@ def read_outputs(source: str | Path, name: str | None = None) -> Answers:
         InputError: It cannot be read, or holds the answers of several models.
     """
     opened = open_source(source)
-    outputs, failures = [], []
+    rows: list[Output | Unread] = []
     generators: Counter[str] = Counter()
     for row in opened.rows():
-        output = _output(row, opened.mapping.columns if opened.mapping.shape in _COLUMNS else {})
-        if output is None:
-            assert row.failure is not None
-            failures.append(row.failure.model_copy(update={"detail": f"{opened.name}: {row.failure.detail}"}))
-            continue
-        outputs.append(output)
-        if isinstance(generator := row.raw.get("generator"), str):
+        rows.append(_read(row, opened.mapping, opened.name))
+        if isinstance(rows[-1], Output) and isinstance(generator := row.raw.get("generator"), str):
             generators[generator] += 1
-    if not outputs:
-        raise InputError(f"{opened.name}: no row holds an answer; {failures[0].detail}", mend="Name another file.")
+    if not any(isinstance(row, Output) for row in rows):
+        why = "; ".join(row.failure.detail for row in rows[:1] if isinstance(row, Unread))
+        raise InputError(f"{opened.name}: no row holds an answer; {why}", mend="Name another file.")
     if name is None and len(generators) > 1:
         raise InputError(
             f"{opened.name}: answers of {len(generators)} models: {', '.join(sorted(generators)[:3])}",
             mend="Split the file, or give them one name with --name (--reference-name).",
         )
     called = name or next(iter(generators), None) or Path(opened.name).name.partition(".")[0]
-    return Answers(opened.name, called, tuple(outputs), tuple(failures))
+    return Answers(opened.name, called, tuple(rows))
 
 
 def matched(reference: Answers, model: Answers) -> list[Pair | Failure]:
     """Pair the answers by their instructions; of equal instructions the first with the first, and so on.
 
+    An instruction whose answer cannot be read, on either side, is one failure.
+
     Returns:
-        For every instruction of the reference, in its order, the pair or why there is none; then what only the model
-        has, and the rows that could not be read.
+        For every row of the reference, in its order, the pair or why there is none; then what only the model has.
 
     Raises:
         InputError: They have no instruction in common.
     """
-    theirs = dict(_named(model))
+    names = _names(model)
+    theirs = {name: row for name, row in zip(names, model.rows, strict=True) if name is not None}
     found: list[Pair | Failure] = []
-    for index, (name, output) in enumerate(_named(reference)):
-        other = theirs.pop(name, None)
-        if other is None:
-            detail = f"{model.source} has no answer to this instruction."
-            found.append(_failure(name, "no-answer", detail, output))
-        else:
-            found.append(Pair(name, index, output, other))
+    for index, (name, row) in enumerate(zip(_names(reference), reference.rows, strict=True)):
+        other = theirs.pop(name, None) if name is not None else None
+        unread = next((one for one in (row, other) if isinstance(one, Unread)), None)
+        if unread is not None:
+            found.append(_told(unread, name))
+        elif name is not None and isinstance(row, Output):
+            found.append(_pair(name, index, row, other, model.source))
     if not any(isinstance(one, Pair) for one in found):
         raise InputError(
             f"{model.source} and {reference.source} have no instruction in common",
             mend="Both must hold answers to the same instructions, to the letter.",
         )
-    alone = (
-        _failure(name, "no-reference", f"{reference.source} has no answer to this instruction.", output)
-        for name, output in theirs.items()
-    )
-    return [*found, *alone, *reference.failures, *model.failures]
+    missing = f"{reference.source} has no answer to this instruction."
+    for name, row in zip(names, model.rows, strict=True):
+        if isinstance(row, Unread) and (name is None or name in theirs):
+            found.append(_told(row, name))
+        elif isinstance(row, Output) and name is not None and name in theirs:
+            found.append(_failure(name, "no-reference", missing, row))
+    return found
 
 
-def _named(answers: Answers) -> list[tuple[str, Output]]:
+def _pair(name: str, index: int, reference: Output, model: Output | Unread | None, source: str) -> Pair | Failure:
+    if not isinstance(model, Output):
+        return _failure(name, "no-answer", f"{source} has no answer to this instruction.", reference)
+    return Pair(name, index, reference, model)
+
+
+def _names(answers: Answers) -> list[str | None]:
+    """The name of each row's instruction; nothing where that cannot be read."""
     counts: Counter[str] = Counter()
-    named = []
-    for output in answers.outputs:
-        asked = output.instruction.strip()
-        counts[asked] += 1
-        named.append((id_of(asked, counts[asked]), output))
-    return named
+    names: list[str | None] = []
+    for row in answers.rows:
+        asked = row.instruction.strip() if row.instruction is not None else None
+        if asked is not None:
+            counts[asked] += 1
+        names.append(None if asked is None else id_of(asked, counts[asked]))
+    return names
 
 
-def _output(row: Row, columns: dict[str, str]) -> Output | None:
+def _read(row: Row, mapping: Mapping, source: str) -> Output | Unread:
     """The answer of a row. An empty one is an answer too: the judge is to see that the model said nothing."""
     dataset = row.raw.get("dataset")
     part = dataset if isinstance(dataset, str) else None
     if row.example is not None:
         return Output(row.example.question, row.example.response, part)
-    if row.failure is None or row.failure.reason != "no-response" or not columns:
-        return None
-    asked, said = _text(row.raw, columns["instruction"]), _text(row.raw, columns["response"])
-    given = _text(row.raw, columns.get("input", "")) or ""
-    if not asked or said is None:
-        return None
-    return Output(f"{asked}\n\n{given}" if given.strip() else asked, said, part)
+    assert row.failure is not None
+    silent = row.failure.reason == "no-response"
+    found = unanswered(row.raw, mapping) if silent or "response" in mapping.columns else None
+    if silent and found is not None and found.said is not None:
+        return Output(found.question.question, found.said, part)
+    failure = row.failure.model_copy(update={"detail": f"{source}: {row.failure.detail}"})
+    return Unread(found.question.question if found else None, failure)
 
 
-def _text(raw: dict[str, Any], column: str) -> str | None:
-    value = raw.get(column)
-    return value if isinstance(value, str) else None
+def _told(row: Unread, name: str | None) -> Failure:
+    return row.failure if name is None else row.failure.model_copy(update={"id": name})
 
 
 def _failure(name: str, reason: str, detail: str, output: Output) -> Failure:

@@ -16,8 +16,11 @@ from reflectune.evaluate.scores import Score
 __all__ = ["BENCHMARK", "Report", "report_of"]
 
 BENCHMARK = "alpaca-eval"
-_JUDGES = ("alpaca_eval_gpt4", "weighted_alpaca_eval_gpt4_turbo")
-"""AlpacaEval's own annotators, of its first and its second leaderboard."""
+_REFERENCES = {
+    "alpaca_eval_gpt4": "text_davinci_003",
+    "weighted_alpaca_eval_gpt4_turbo": "gpt4_1106_preview",
+}
+"""AlpacaEval's own annotators, of its first and its second leaderboard, each with its reference."""
 _INSTRUCTIONS = 805
 _ONE_SIDED = 0.8
 
@@ -63,8 +66,9 @@ class Report:
 
     @property
     def official(self) -> bool:
-        """Whether the raw win rate is AlpacaEval's own: its judge, all its instructions."""
-        return self.judge in _JUDGES and self.items == _INSTRUCTIONS and not self.forms
+        """Whether the raw win rate is AlpacaEval's own: its judge with its reference, all its instructions."""
+        own = _REFERENCES.get(self.judge) == self.reference
+        return own and self.items == _INSTRUCTIONS and not self.forms
 
     @property
     def notes(self) -> list[str]:
@@ -98,7 +102,7 @@ class Report:
             replies: The file of the annotations, relative to the run's folder.
         """
         raw, level = self.win_rate, self.length_controlled
-        judged = [] if self.official else ["not AlpacaEval's own judge and instructions"]
+        judged = [] if self.official else ["not AlpacaEval's own judge, reference and instructions"]
         lack = [] if level else [self._too_few]
         common: dict[str, Any] = {
             "model": self.model,
