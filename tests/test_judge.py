@@ -324,6 +324,32 @@ def test_a_missing_answer_is_lost_once(tmp_path: Path, empty: str, ids: bool) ->
     assert (lost.failure.stage, lost.failure.reason) == ("read", "no-response")
 
 
+@pytest.mark.parametrize("empty", ["a", "b", "ab"])
+def test_a_conversation_without_an_answer_is_lost_once(tmp_path: Path, empty: str) -> None:
+    def rows(name: str) -> list[dict[str, Any]]:
+        talks = [[{"role": "user", "content": f"Do {n}."}, {"role": "assistant", "content": "Yes."}] for n in range(3)]
+        return [{"messages": talk[:1] if n == 1 and name in empty else talk} for n, talk in enumerate(talks)]
+
+    found = matched(*(read_answers(write(tmp_path / f"{name}.json", rows(name))) for name in "ab"))
+    assert len(found.pairs) == 2
+    assert [lost.failure.reason for lost in found.lost] == ["no-response"]
+
+
+def test_an_empty_turn_is_an_answer(tmp_path: Path) -> None:
+    talks = [[{"role": "user", "content": f"Do {n}."}, {"role": "assistant", "content": "Yes."}] for n in range(2)]
+    silent = [talks[0], [talks[1][0], {"role": "assistant", "content": ""}]]
+    files = ("a", [{"messages": talk} for talk in talks]), ("b", [{"messages": talk} for talk in silent])
+    found = matched(*(read_answers(write(tmp_path / f"{name}.json", rows)) for name, rows in files))
+    assert ([(one.a, one.b) for one in found.pairs], found.lost) == ([("Yes.", "Yes."), ("Yes.", "")], ())
+
+
+def test_one_id_that_happens_to_fit_does_not_throw_the_rest_away(tmp_path: Path) -> None:
+    a = [{"id": n, "instruction": f"Do {n}.", "output": "a"} for n in range(3)]
+    b = [{"id": n, "instruction": f"Do {asked}.", "output": "b"} for n, asked in enumerate((0, 2, 1))]
+    found = matched(*(read_answers(write(tmp_path / f"{n}.json", rows)) for n, rows in (("a", a), ("b", b))))
+    assert (found.by, len(found.pairs), found.lost) == ("question", 3, ())
+
+
 def test_equal_questions_are_matched_in_turn(tmp_path: Path) -> None:
     a = [{"instruction": "Again.", "output": f"a{n}"} for n in range(3)]
     b = [{"instruction": "Again. ", "output": f"b{n}"} for n in range(2)]
@@ -479,6 +505,9 @@ def test_published_reviews_are_read_from_their_texts(tmp_path: Path) -> None:
     assert found.differing == 1
     [lost] = found.lost
     assert (lost.failure.stage, lost.failure.reason, lost.failure.raw) == ("review", "unparsable", "No idea.")
+    for reverse, differing in (("3 8", 1), ("[3.0,", 2)):
+        plain = read_reviews(reviews(tmp_path, *rows, scores="9 2", scores_reverse=reverse))
+        assert (len(plain.verdicts), plain.differing) == (2, differing)
 
 
 @pytest.mark.parametrize(

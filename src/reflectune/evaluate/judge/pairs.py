@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from reflectune.errors import InputError
+from reflectune.evaluate.unanswered import Unanswered, unanswered
 from reflectune.formats import OWN_IDS, Mapping, Row, open_source
-from reflectune.formats.text import UnreadableRow
 from reflectune.records import Example, Failure
 
 MATCH = "match"
 """The stage of a failure: an answer that has no counterpart."""
-_PRESENT = "."
-"""Stands for a missing answer while its question is read."""
+_OTHER = "other-question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +126,8 @@ def read_answers(source: str | Path, mapping: Mapping | None = None) -> Answers:
 def matched(a: Answers, b: Answers) -> Matched:
     """Match the rows of two files: by their own ids where all rows have one and these mean the same, else by question.
 
+    Where some ids mean the same and others do not, it is whichever of the two gives more pairs.
+
     A question is its instruction with its input, whatever the white space; of equal questions the first is matched with
     the first, the second with the second. Every row of both files is in a pair or in what is lost, and a question whose
     answer is missing on either side is lost once.
@@ -135,11 +135,14 @@ def matched(a: Answers, b: Answers) -> Matched:
     Raises:
         InputError: Nothing matches.
     """
+    by_id = None
     if all(row.own_id for row in (*a.rows, *b.rows)):
         by_id = _joined(a, b, {row.number: row.id for row in a.rows}, {row.number: row.id for row in b.rows}, "id")
-        if by_id.pairs:
+        if by_id.pairs and not any(lost.failure.reason == _OTHER for lost in by_id.lost):
             return by_id
     found = _joined(a, b, _numbered(a.rows), _numbered(b.rows), "question")
+    if by_id is not None and len(by_id.pairs) >= max(len(found.pairs), 1):
+        return by_id
     if not found.pairs:
         raise InputError(
             f"{a.source} and {b.source} have no question in common that both answer:"
@@ -166,8 +169,9 @@ def _stem(source: str) -> str:
 def _answer(row: Row, mapping: Mapping) -> Answer:
     said = row.example or row.failure
     assert said is not None
-    question = row.example or _question_of(row.raw, mapping)
-    example = row.example or _silent(question, row, mapping)
+    lacking = _lacking(row, mapping)
+    question = row.example or (lacking and lacking.question)
+    example = row.example or _silent(lacking, said.id)
     dataset = row.raw.get("dataset")
     return Answer(
         number=row.number,
@@ -180,23 +184,17 @@ def _answer(row: Row, mapping: Mapping) -> Answer:
     )
 
 
-def _question_of(raw: dict[str, Any], mapping: Mapping) -> Example | None:
-    """The question of a row whose answer is missing, so that its counterpart is not called lost as well."""
-    column = mapping.columns.get("response")
-    if column is None:
+def _lacking(row: Row, mapping: Mapping) -> Unanswered | None:
+    """What a row without a usable answer asks."""
+    if row.failure is None or (row.failure.reason != "no-response" and "response" not in mapping.columns):
         return None
-    try:
-        return mapping.read({**raw, column: _PRESENT})
-    except UnreadableRow:
-        return None
+    found = unanswered(row.raw, mapping)
+    return found if found is None or row.failure.reason == "no-response" else replace(found, said=None)
 
 
-def _silent(question: Example | None, row: Row, mapping: Mapping) -> Example | None:
+def _silent(lacking: Unanswered | None, name: str) -> Example | None:
     """The row of a model that said nothing: an empty text is an answer, and the judge is to see it."""
-    if question is None or row.failure is None or row.failure.reason != "no-response":
-        return None
-    said = row.raw.get(mapping.columns["response"])
-    return replace(question, id=row.failure.id, response="") if isinstance(said, str) else None
+    return None if lacking is None or lacking.said is None else replace(lacking.question, id=name, response="")
 
 
 def _key(example: Example) -> str:
@@ -240,7 +238,7 @@ def _pair(row: Answer, other: Answer | None, elsewhere: str) -> Pair | Lost:
         return Lost(other.failure.model_copy(update={"id": row.id}), dataset)
     if row.key != other.key:
         detail = f"rows {row.number} and {other.number} have the same id and ask different things"
-        return Lost(Failure(id=row.id, stage=MATCH, reason="other-question", detail=detail), dataset)
+        return Lost(Failure(id=row.id, stage=MATCH, reason=_OTHER, detail=detail), dataset)
     return Pair(row.id, replace(row.example, id=row.id), row.example.response, other.example.response, dataset)
 
 

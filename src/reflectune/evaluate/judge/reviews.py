@@ -125,7 +125,17 @@ def _differs(row: dict[str, Any], verdict: Verdict) -> bool:
     forward, reverse = verdict.looks
     read = {"scores": [forward.a.overall, forward.b.overall], "scores_reverse": [reverse.b.overall, reverse.a.overall]}
     stated = {name: row[name] for name in read if row.get(name)}
-    return any((json.loads(value) if isinstance(value, str) else value) != read[name] for name, value in stated.items())
+    return any(_stated(value) != read[name] for name, value in stated.items())
+
+
+def _stated(value: object) -> object:
+    """What a file states beside the texts: a list, as it stands or as JSON, or a line such as a review begins with."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return list(scores_of(value) or ())
 
 
 def _names(rows: list[dict[str, Any]]) -> Iterator[str]:
