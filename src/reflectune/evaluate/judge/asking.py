@@ -2,7 +2,8 @@
 
 In both ways the judge criticises both answers first and scores them then, sees the input field, does not see the
 models' names, and gives the same typed look. The answers are data: in the structured way they are strings of a JSON
-value, in a dialogue they are put into the prompt in one pass, and nothing is parsed out of them.
+value, in a dialogue every line of them is quoted with `>`, so that none can pretend to end, and they are put into the
+prompt in one pass. Nothing is parsed out of them.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ class _Talk:
         question = self.prompts.table(self.language, "judge_dialogue.yaml")[f"remark_{number}"]
         if not self.turns:
             first, second = _in_order(pair, order)
-            facts = {"task": _task(pair), "first": first, "second": second, "question": question}
+            facts = {"task": _quoted(_task(pair)), "first": _quoted(first), "second": _quoted(second)}
+            facts["question"] = question
             question = self.prompts.render(self.language, "judge_dialogue_task.txt", **facts)
             self.turns.append(Message("system", self.prompts.text(self.language, "judge_dialogue_system.txt")))
         self.turns.append(Message("user", question))
@@ -207,6 +209,11 @@ def _task(pair: Pair) -> str:
     before = [question.system] if question.system else []
     before += [f"{turn.role}: {turn.content}" for turn in question.history]
     return "\n\n".join([*before, question.question])
+
+
+def _quoted(text: str) -> str:
+    """A text with a mark before each line, whatever ends a line in it."""
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines() or [""])
 
 
 def _look(order: Order, marks: Sequence[Marks], raw: Sequence[str]) -> Look:
