@@ -1,25 +1,34 @@
 """Run a Python program that nobody trusts: no network, no files but an empty /tmp, little time, memory and output.
 
 bubblewrap gives it a file system of its own with the interpreter and the C library in it, read-only, and name spaces of
-its own. Inside, the program's process gives up root where it has it, and limits itself before it reads the program.
-Where that cannot be had nothing is run.
+its own. Inside, the program's process gives up root where it has it, and limits itself before it runs the program; a
+filter of the kernel's lets nobody in there start another process. Where that cannot be had nothing is run.
+
+The tests run in the process of what they test, as they call it: a program that was written to deceive, with a result
+that equals everything for one, can pass. What it does stays inside all the same.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import selectors
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from reflectune.errors import MissingExtraError, SettingsError
+from reflectune.evaluate.benchmarks.code.alone import no_more_processes
 from reflectune.optional import load_optional
 
 __all__ = ["Limits", "Outcome", "check_sandbox", "run", "run_all"]
@@ -30,12 +39,26 @@ _PYTHON = "/python"
 _OWN = "/tmp"  # noqa: S108 - inside, where nobody else is
 _STARTS = 5.0
 """Seconds that the sandbox itself may take to start, on a busy machine."""
+_HEAD = 64
 _TOLD = 2_000
+"""Bytes that are read of what the sandbox says; it is ended where it says more."""
 _KILLED = {-9, 137}
 _MEND = (
     "Run it where name spaces may be made (in a container: --privileged, or --security-opt seccomp=unconfined), "
     "or leave out humaneval."
 )
+
+_GUARD = """
+import os, socket
+for path in {paths!r}:
+    assert not os.path.lexists(path), "files of yours are in sight: " + path
+try:
+    socket.create_connection(("127.0.0.1", {port}), 1)
+except OSError:
+    pass
+else:
+    raise AssertionError("a server of this machine is in reach")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,7 @@ def run_all(programs: Sequence[str], limits: Limits | None = None) -> list[Outco
 
 @cache
 def check_sandbox() -> None:
-    """See that programs run here, and that they see no network and no file of the user's.
+    """See that programs run here, that they reach no server of this machine, and that they see no file of the user's.
 
     Raises:
         MissingExtraError: bubblewrap is not installed.
@@ -103,33 +126,113 @@ def check_sandbox() -> None:
     """
     if not sys.platform.startswith("linux"):
         raise SettingsError("Code is run in a sandbox, and only Linux has the one that is used.", mend=_MEND)
-    guard = f"import os\nassert not os.path.exists({str(Path(__file__).resolve())!r}), 'our files are in sight'\n"
-    found = _run(guard, Limits())
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as file:
+        seen = [place for path in (Path(file.name), Path.home()) for place in _places(path)]
+        found = _run(_GUARD.format(port=server.getsockname()[1], paths=seen), Limits())
     if not found.passed:
         raise SettingsError(f"No sandbox can be made here: {found.detail}", mend=_MEND)
 
 
+def _places(path: Path) -> list[str]:
+    """Where a path of this machine might be seen inside."""
+    path, prefix = path.resolve(), Path(sys.base_prefix).resolve()
+    if path == Path("/"):
+        return []  # a home of nobody's
+    return [str(path), *([f"{_PYTHON}/{path.relative_to(prefix)}"] if path.is_relative_to(prefix) else [])]
+
+
 def _run(program: str, limits: Limits) -> Outcome:
-    token = secrets.token_hex(16)
-    given = f"{token}\n{limits.seconds} {limits.memory} {limits.file}\n{program}".encode("utf-8", "surrogatepass")
-    command = [*_bubblewrap(limits.file), *_interpreter(), "-c", _INSIDE.read_text(encoding="utf-8")]
-    process = subprocess.Popen(  # noqa: S603 - what is run is the sandbox
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    try:
-        said, complaint = process.communicate(given, timeout=limits.seconds + _STARTS)
-    except subprocess.TimeoutExpired:
-        return Outcome(passed=False, detail="timeout")
-    finally:
-        process.kill()  # and all that is in its name space
-        process.communicate()
-    text = said[:_TOLD].decode("utf-8", "replace")
+    token, source = secrets.token_hex(16), program.encode("utf-8", "surrogatepass")
+    head = f"{limits.seconds} {limits.memory} {limits.file} {len(source)}".ljust(_HEAD)
+    with _holding(head.encode() + source + token.encode()) as given, _holding(no_more_processes()) as rules:
+        process = subprocess.Popen(  # noqa: S603 - what is run is the sandbox
+            [
+                *_bubblewrap(limits.file),
+                "--seccomp",
+                str(rules),
+                *_interpreter(),
+                "-c",
+                _INSIDE.read_text(encoding="utf-8"),
+            ],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(rules,),
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + limits.seconds + _STARTS
+    with process:
+        try:
+            said, complaint = _listen(process, deadline)
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return Outcome(passed=False, detail="timeout")
+        finally:
+            process.kill()  # and all that is in its name space, whose first process dies with it
+            _until_gone(process)
+    text = said.decode("utf-8", "replace")
     if text == token:
         return Outcome(passed=True)
     if process.returncode in _KILLED and not text:
         return Outcome(passed=False, detail="timeout")  # the kernel ends what has used up its processor time
-    told = text.removeprefix("!") or complaint[:_TOLD].decode("utf-8", "replace").strip()
+    told = text.removeprefix("!") or complaint.decode("utf-8", "replace").strip()
     return Outcome(passed=False, detail=told or f"it left with {process.returncode} before its end")
+
+
+@contextmanager
+def _holding(content: bytes) -> Iterator[int]:
+    """A file in memory that holds this, from its beginning."""
+    file = os.memfd_create("reflectune")
+    try:
+        with open(file, "wb", closefd=False) as whole:
+            whole.write(content)
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _listen(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """What the sandbox says on both of its streams, up to their ends or to as much of one as anybody reads.
+
+    Raises:
+        subprocess.TimeoutExpired: They do not end in time.
+    """
+    heard = dict.fromkeys(_streams(process), b"")
+    with selectors.DefaultSelector() as open_ones:
+        for stream in heard:
+            open_ones.register(stream, selectors.EVENT_READ)
+        while open_ones.get_map() and max(map(len, heard.values())) < _TOLD:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, left)
+            for key, _ in open_ones.select(left):
+                if chunk := os.read(key.fd, _TOLD):
+                    heard[key.fd] = (heard[key.fd] + chunk)[:_TOLD]
+                else:
+                    open_ones.unregister(key.fd)
+        if open_ones.get_map():
+            process.kill()  # nobody who means well says so much
+    said, complaint = heard.values()
+    return said, complaint
+
+
+def _until_gone(process: subprocess.Popen[bytes]) -> None:
+    """Wait until nobody holds the sandbox's streams any more, as each of its processes does while it lives."""
+    process.wait()
+    deadline = time.monotonic() + _STARTS
+    for stream in _streams(process):
+        os.set_blocking(stream, False)
+        while time.monotonic() < deadline:
+            try:
+                if not os.read(stream, 1 << 16):
+                    break
+            except BlockingIOError:
+                time.sleep(0.002)
+
+
+def _streams(process: subprocess.Popen[bytes]) -> list[int]:
+    return [stream.fileno() for stream in (process.stdout, process.stderr) if stream is not None]
 
 
 def _bubblewrap(room: int) -> list[str]:
@@ -148,7 +251,7 @@ def _bubblewrap(room: int) -> list[str]:
             view += ["--symlink", str(Path(folder).readlink()), folder]
         elif Path(folder).is_dir():
             view += ["--ro-bind", folder, folder]
-    view += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(room), "--tmpfs", _OWN]
+    view += ["--dev", "/dev", "--perms", "1777", "--size", str(room), "--tmpfs", _OWN]
     last = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", _OWN]
     last += ["--clearenv", "--die-with-parent", "--new-session"]
     return [_binary(), *spaces, *rights, *view, *last]
