@@ -57,6 +57,7 @@ def test_marks_are_those_of_the_kind() -> None:
     assert hooks.gsm8k({"answer": "1,200"}, ["#### 1200.0"]) == {"accuracy": True}
     assert hooks.math({"answer": "\\frac{1}{2}"}, ["So \\boxed{0.5}"]) == {"accuracy": True}
     assert hooks.choice({"answer": "B"}, ["The answer is A or B"]) == {"accuracy": False}
+    assert hooks.choice({"answer": "C", "count": 4}, ["(I) is no option, (C) is"]) == {"accuracy": True}
     assert hooks.code({}, ["print(1)"]) == {"pass@1": False}
     assert hooks.share([[True, False], [True]]) == pytest.approx(2 / 3)
 

@@ -7,49 +7,38 @@ from __future__ import annotations
 
 import re
 
+from reflectune.answers.letters import LETTERS, stated_letter
 from reflectune.answers.numbers import NUMBER, number_of
 from reflectune.answers.rules import boxed, is_answer
 from reflectune.recipe.traces import TraceForm
 
-__all__ = ["answer_in", "last_number", "stated_letter"]
-
-LETTERS = "ABCDEFGHIJ"
+__all__ = ["LETTERS", "answer_in", "last_number", "stated_letter"]
 
 _SIGNED = re.compile(rf"(?<![\w.,])(?:(?<![\d)\]}}\s])[-−]|(?:(?<=\s)|^)[-−](?=[\d.$]))?\s?\$?\s?(?:{NUMBER})(?:/\d+)?")
 _MARK = "####"
-_STATED = re.compile(
-    r"""(?:answer|option|choice)(?:\s+(?:here|choice|option|letter))?\W{0,4}
-        (?:\s*(?:is|would\s+be|must\s+be|should\s+be|:|=))\W{0,4}
-        (?:(?:the\s+)?(?:option|choice|letter|answer)\W{0,4}\s*)?
-        (?:\\(?:text|mathrm|mathbf|boxed)\{)?\(?(?P<letter>[A-J])(?![A-Za-z'’])
-        (?P<more>\W{0,4}\s*(?:or|and|/)\W{0,3}\(?[A-J](?![A-Za-z'’]))?""",
-    re.VERBOSE | re.IGNORECASE,
+_LINE = 120
+_BEFORE = re.compile(r"\W*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is)?|(?:最终)?答案[是为]?)?\W*", re.IGNORECASE)
+_HEADING = re.compile(r"\s*[-–—.:)]\W*\w")
+"""What makes a number that of a heading: `2. Adding up`."""
+_WORD = r"[^\W\d_]+"
+_UNIT = re.compile(
+    rf"[^\w\n(=×+÷<>≈]*(?:{_WORD}(?:[^\w\n(=×+÷<>≈]+{_WORD}){{0,3}})?[^\w\n(=×+÷<>≈]*(?:\([^\n]*\)?)?\W*"
 )
-_CALLED = re.compile(
-    r"""(?<![\w'’])\(?(?P<letter>[A-J])(?![A-Za-z'’])\W{0,3}\s*
-        (?:is|would\s+be|must\s+be)\s+(?:the\s+)?(?:only\s+|most\s+)?
-        (?:correct|right|best|(?:final\s+)?answer)\b(?P<more>)""",
-    re.VERBOSE,
-)
-_FORMS = (
-    re.compile(r"\*\*\(?(?P<letter>[A-J])(?![A-Za-z'’])[^*\n]*\*\*"),
-    re.compile(r"^\W{0,3}\(?(?P<letter>[A-J])\)?[.:)]?\W{0,3}$", re.MULTILINE),
-    re.compile(r"^\W{0,3}\(?(?P<letter>[A-J])[).:](?=\s)", re.MULTILINE),
-    re.compile(r"\((?P<letter>[A-J])\)"),
-)
+"""What may stand between a number and the end of its line: signs, a unit, something in parentheses."""
 _SAID = re.compile(r"(?:answer|result)\s*(?:is|:|=)\s*:?\s*(?P<said>[^\n]+)", re.IGNORECASE)
 _DELIMITERS = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 
 
-def answer_in(form: TraceForm, text: str) -> str | None:
+def answer_in(form: TraceForm, text: str, options: int | None = None) -> str | None:
     """The answer that a text in free words gives; `None` where it gives none that can be read.
 
     Args:
         form: What kind of answer the question has.
         text: What the model said.
+        options: How many options the question has, where it has options; `None` where that is not known.
     """
     if form == "choice":
-        return stated_letter(text)
+        return stated_letter(text, options)
     if form == "gsm8k":
         return _number_in(text)
     if form == "math":
@@ -63,37 +52,26 @@ def last_number(text: str) -> str | None:
     return found[-1].strip() if found else None
 
 
-def stated_letter(text: str) -> str | None:
-    """The letter of the option that a text decides for; `None` where it names none, or more than one.
-
-    A sentence that says what the answer is goes before letters that merely stand there, and a later one before an
-    earlier one, as a text may change its mind.
-    """
-    stripped = text.strip()
-    box = boxed(text)
-    if box is not None and (inner := re.fullmatch(r"\W*(?:\\text\{)?\W*([A-J])\b\W*.*", box, re.DOTALL)):
-        return inner[1]
-    said = [match for form in (_STATED, _CALLED) for match in form.finditer(text) if match["letter"].isupper()]
-    if said:
-        last = max(said, key=lambda match: match.start("letter"))
-        return None if last["more"] else last["letter"]
-    if len(stripped.splitlines()) == 1 and is_answer("choice", stripped):
-        return next(letter for letter in stripped if letter in LETTERS)
-    for form in _FORMS:
-        if letters := {match["letter"] for match in form.finditer(text)}:
-            return letters.pop() if len(letters) == 1 else None
-    return None
-
-
 def _number_in(text: str) -> str | None:
-    """The number after the last `####`, else in the last box, else the last of all."""
-    _, mark, after = text.rpartition(_MARK)
-    if mark and (found := _SIGNED.search(after)) is not None:
-        return found[0].strip()
+    """The number that the last `####` marks, else that in the last box, else the last of all."""
+    if (marked := _marked(text)) is not None:
+        return marked
     box = boxed(text)
     if box is not None:
         return box if number_of(box) is not None else last_number(box) or last_number(text)
     return last_number(text)
+
+
+def _marked(text: str) -> str | None:
+    """The number alone on a line after `####`, which begins headings too."""
+    for line in reversed(text.splitlines()):
+        _, mark, after = line.rpartition(_MARK)
+        if not mark or len(after) > _LINE or (found := _SIGNED.search(after)) is None:
+            continue
+        rest = after[found.end() :]
+        if _BEFORE.fullmatch(after[: found.start()]) and not _HEADING.match(rest) and _UNIT.fullmatch(rest):
+            return found[0].strip()
+    return None
 
 
 def _formula_in(text: str) -> str | None:

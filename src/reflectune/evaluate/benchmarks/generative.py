@@ -118,7 +118,9 @@ def _item(sample: dict[str, Any], reply: Any, benchmark: Benchmark, empty: Item)
             "scored": str(sample["filtered_resps"][0]),
             "finish_reason": reply.finish_reason,
             "marks": {metric: _marks(sample[metric]) for metric in benchmark.metrics},
-            "draft": draft_is_right(form, question["answer"], reply.text) if form and tagged else None,
+            "draft": draft_is_right(form, question["answer"], reply.text, question.get("count"))
+            if form and tagged
+            else None,
             "tokens": reply.completion_tokens,
             "prompt_tokens": reply.prompt_tokens,
             "reflections": len(parse(reply.text).reflections),

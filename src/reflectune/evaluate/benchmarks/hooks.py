@@ -80,7 +80,7 @@ def math(document: Document, text: str) -> Marks:
 @_marked
 def choice(document: Document, text: str) -> Marks:
     """Whether the letter is right."""
-    return {"accuracy": bool(answers(FORMS["choice"], document["answer"], text))}
+    return {"accuracy": bool(answers(FORMS["choice"], document["answer"], text, document.get("count")))}
 
 
 @_marked

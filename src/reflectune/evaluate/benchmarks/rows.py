@@ -110,4 +110,10 @@ def _choice(name: str, question: str, choices: list[str], place: int) -> Row:
     if not 0 <= place < len(choices):
         raise ValueError(f"the answer is choice {place + 1} of {len(choices)}")
     shown = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
-    return {"id": name, "question": question, "options": shown, "answer": LETTERS[place]}
+    return {
+        "id": name,
+        "question": question,
+        "options": shown,
+        "answer": LETTERS[place],
+        "count": len(choices),
+    }

@@ -26,19 +26,20 @@ def output_of(text: str) -> str | None:
     return parse(text).output
 
 
-def answers(form: TraceForm, answer: str, text: str) -> bool | None:
+def answers(form: TraceForm, answer: str, text: str, options: int | None = None) -> bool | None:
     """Whether a text gives the right answer; `None` where it gives none that can be read, which counts as wrong."""
-    given = answer_in(form, text)
+    given = answer_in(form, text, options)
     return None if given is None else is_right(form, answer, given)
 
 
-def draft_is_right(form: TraceForm, answer: str, text: str) -> bool | None:
+def draft_is_right(form: TraceForm, answer: str, text: str, options: int | None = None) -> bool | None:
     """Whether the answer that a reply had come to before its first reflection is the right one.
 
     Args:
         form: What kind of answer it is.
         answer: The right one.
         text: The raw reply.
+        options: How many options the question has, where it has options.
 
     Returns:
         `None` where there is no `<thinking>`, or no answer in it up to there.
@@ -52,7 +53,7 @@ def draft_is_right(form: TraceForm, answer: str, text: str) -> bool | None:
         if begin <= block.whole[0] < end:
             end = block.whole[0]
             break
-    return answers(form, answer, text[begin:end])
+    return answers(form, answer, text[begin:end], options)
 
 
 def program_of(question: dict[str, Any], text: str) -> str:
