@@ -14,7 +14,9 @@ from benchmark_files import make
 from loopback import Loopback
 from reflectune.cli import app
 from reflectune.errors import OracleError
-from reflectune.evaluate.benchmarks.logprob import _cut
+from reflectune.evaluate.benchmarks import parts_of
+from reflectune.evaluate.benchmarks.logprob import Weigher, _cut, _score
+from reflectune.recipe import BenchmarkSettings
 from reflectune.student.weights import find_student
 
 pytest.importorskip("lm_eval")
@@ -119,12 +121,26 @@ def test_a_server_that_tells_no_likelihoods_is_no_use(folder: Path, server: Loop
     assert not list((folder / "silent").glob("samples-*"))
 
 
+class Short:
+    """A model that reads few words."""
+
+    max_length = 3
+
+    def tok_encode(self, text: str) -> list[str]:
+        return text.split()
+
+
 def test_prompts_that_are_too_long_are_told() -> None:
-    class Short:
-        max_length = 3
-
-        def tok_encode(self, text: str) -> list[str]:
-            return text.split()
-
     samples = [{"arguments": [["a b c d", " e"], ["a", " b"]]}, {"arguments": [["aaa", " bbb"]]}]
     assert _cut(Short(), samples) == 1
+
+
+@pytest.mark.parametrize(("text", "official"), [("abc", True), ("a b c d e f", False)])
+def test_only_prompts_that_are_whole_follow_the_published_procedure(text: str, official: bool) -> None:
+    settings = BenchmarkSettings.made_of({"tasks": ["truthfulqa"], "form": "logprob"}, source="A test")
+    samples = [{"arguments": [(text, "d"), (text, "e")], "acc": 1.0}] * 2
+    found = {"results": {"truthfulqa_mc2": {"acc,none": 1.0, "acc_stderr,none": 0.0}}}
+    [part] = parts_of(settings)
+    score = _score(Weigher("m", Short(), ""), part, "truthfulqa_mc2", found | {"samples": {"truthfulqa_mc2": samples}})
+    assert score.official is official
+    assert ("lose their beginning" in score.note) is not official

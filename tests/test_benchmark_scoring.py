@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflectune.evaluate.benchmarks import hooks
+from reflectune.evaluate.benchmarks import figures_of, hooks, parts_of
 from reflectune.evaluate.benchmarks.catalogue import benchmark_of
 from reflectune.evaluate.benchmarks.figures import scores_of, share_of
 from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.scoring import draft_is_right, output_of, program_of
+from reflectune.recipe import BenchmarkSettings
 from reflectune.records import Failure
 
 THOUGHT = "<thinking>\n{}\n<reflection>\nNo: {}\n</reflection>\nSo {}.\n</thinking>\n<output>\n{}\n</output>"
@@ -133,6 +135,42 @@ def test_only_all_of_ifeval_asked_plainly_follows_the_published_procedure() -> N
     assert scores["instruction-strict"].official is True
     assert scores_of(whole, ifeval, ["only the first 2 are asked"])[0].official is False
     assert scores_of([*whole, failed()], ifeval)[0].official is False
+    cut = scores_of([*whole, item((True,), metrics=ifeval.metrics, finish_reason="length")], ifeval)[0]
+    assert (cut.official, cut.note) == (False, "1 replies were cut off, and are scored as far as they go")
+
+
+@pytest.mark.parametrize(
+    ("values", "plain", "reflecting"),
+    [
+        ({}, (), ()),
+        ({"max_tokens": 2048, "seed": 3}, (), ()),
+        ({"temperature": 0.7}, ("drawn with temperature 0.7",), ()),
+        ({"temperature": 0.7, "top_p": 0.9}, ("drawn with temperature 0.7 and top-p 0.9",), ()),
+        ({"lang": "zh"}, (), ("told to reflect in Chinese",)),
+        ({"lang": "zh", "tasks": ["math"]}, ("told in Chinese",), ("told to reflect in Chinese",)),
+        ({"prompts": {"benchmark_ifeval.txt": "Do: {{question}}"}}, ("told in words of your own",), ()),
+        ({"prompts": {"trace_system.txt": "Reflect."}}, (), ("told to reflect in words of your own",)),
+        ({"without_output": "whole"}, (), ("a reply without an <output> is scored as its whole text",)),
+        ({"limit": 2}, ("only the first 2 are asked",), ()),
+    ],
+)
+def test_settings_that_change_figures_are_told(
+    values: dict[str, Any], plain: tuple[str, ...], reflecting: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name, text in values.get("prompts", {}).items():
+        (tmp_path / "en").mkdir()
+        (tmp_path / "en" / name).write_text(text)
+    asked = {"tasks": ["ifeval"], "arms": ["plain", "prompt-only"]} | values
+    asked |= {"prompts": str(tmp_path)} if "prompts" in values else {}
+    [part] = parts_of(BenchmarkSettings.made_of(asked, source="A test"))
+    assert (part.notes, part.told_to_reflect) == (plain, reflecting)
+    metrics = part.benchmark.metrics
+    said = [item((True,), metrics=metrics, benchmark=part.benchmark.name, arm=arm) for arm in ("plain", "prompt-only")]
+    scores = {score.arm: score for score in figures_of(said, [part])}
+    assert scores["plain"].note == "; ".join(plain)
+    assert scores["prompt-only"].note == "; ".join((*plain, *reflecting))
+    if part.benchmark.name == "ifeval":
+        assert (scores["plain"].official, scores["prompt-only"].official) == (not plain, False)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def scores_of(
     there = [item for item in items if item.failure is None]
     if not there:
         return ()
-    first, notes = there[0], [*notes, *_unread(there, benchmark)]
+    first, notes = there[0], [*notes, *_cut_off(there), *_unread(there, benchmark)]
     partial = bool(notes) or len(there) < len(items) or first.arm != "plain"
     scores = []
     for metric in benchmark.metrics:
@@ -105,6 +105,11 @@ def scores_of(
             )
         )
     return tuple(scores)
+
+
+def _cut_off(items: Sequence[Item]) -> list[str]:
+    count = sum(item.finish_reason == "length" for item in items)
+    return [f"{count:,} replies were cut off, and are scored as far as they go"] if count else []
 
 
 def _unread(items: Sequence[Item], benchmark: Benchmark) -> list[str]:

@@ -98,7 +98,8 @@ def figures_of(items: Sequence[Item], parts: Sequence[Part]) -> list[Score]:
         mine = [item for item in items if item.benchmark == part.benchmark.name]
         for model, arm in dict.fromkeys((item.model, item.arm) for item in mine):
             asked = [item for item in mine if (item.model, item.arm) == (model, arm)]
-            scores += scores_of(asked, part.benchmark, part.notes, shots=part.shots)
+            notes = part.notes if arm == "plain" else (*part.notes, *part.told_to_reflect)
+            scores += scores_of(asked, part.benchmark, notes, shots=part.shots)
     return scores
 
 

@@ -197,7 +197,7 @@ def _score(weigher: Weigher, part: Part, task: str, found: dict[str, Any]) -> Sc
         standard_error=error,
         items=len(marks),
         shots=part.shots,
-        official=part.questions is None and not part.notes,
+        official=part.questions is None and not notes,
         note="; ".join(notes),
         replies=f"samples-{task}.jsonl",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reflectune.errors import SettingsError
 from reflectune.evaluate.benchmarks.catalogue import Benchmark, benchmark_of
 from reflectune.evaluate.benchmarks.local import Questions, read_local
+from reflectune.prompts import Prompts
 from reflectune.recipe.benchmark import BenchmarkSettings
 
 __all__ = ["Part", "parts_of"]
@@ -22,6 +23,7 @@ class Part:
         shots: Worked examples before each question.
         count: How many questions are asked.
         notes: What must be known to read its figures.
+        told_to_reflect: What must be known besides, where the model is told to reflect.
     """
 
     benchmark: Benchmark
@@ -29,6 +31,7 @@ class Part:
     shots: int
     count: int
     notes: tuple[str, ...]
+    told_to_reflect: tuple[str, ...] = ()
 
 
 def parts_of(settings: BenchmarkSettings) -> list[Part]:
@@ -63,9 +66,29 @@ def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
         notes.append(f"only the first {limit:,} are asked")
     if shots != benchmark.shots:
         notes.append(f"{shots} worked examples in place of {benchmark.shots}")
-    if settings.form == "generative" and settings.without_output == "whole":
-        notes.append("a reply without an <output> is scored as its whole text")
-    return Part(benchmark, questions, shots, count, tuple(notes))
+    if settings.form == "logprob":
+        return Part(benchmark, questions, shots, count, tuple(notes))
+    notes += [*_drawn(settings), *_worded(settings, f"benchmark_{benchmark.kind}.txt", "")]
+    reflecting = list(_worded(settings, "trace_system.txt", "to reflect "))
+    if settings.without_output == "whole":
+        reflecting.append("a reply without an <output> is scored as its whole text")
+    return Part(benchmark, questions, shots, count, tuple(notes), tuple(reflecting))
+
+
+def _drawn(settings: BenchmarkSettings) -> list[str]:
+    """How replies are drawn, where it is not greedily."""
+    if not settings.temperature:
+        return []
+    narrowed = "" if settings.top_p is None else f" and top-p {settings.top_p:g}"
+    return [f"drawn with temperature {settings.temperature:g}{narrowed}"]
+
+
+def _worded(settings: BenchmarkSettings, name: str, about: str) -> list[str]:
+    """Whose words the model is asked in, where they are not the shipped English ones."""
+    shipped, words = Prompts(), Prompts(settings.prompts).text(settings.lang, name)
+    if words == shipped.text("en", name):
+        return []
+    return [f"told {about}in {'Chinese' if words == shipped.text('zh', name) else 'words of your own'}"]
 
 
 def _subjects(questions: Questions | None) -> list[int]:
