@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,36 @@ def test_what_is_missing_is_named(own: Path, tmp_path: Path) -> None:
         read(own, "mmlu", "logprob", 5)
     with pytest.raises(InputError, match="7 rows, and 25 are worked examples"):
         read(own, "arc_challenge", "logprob", 25)
+    with pytest.raises(InputError, match=r"botany_dev\.csv has 5 worked examples in place of 10"):
+        read(make(tmp_path / "again"), "mmlu", "logprob", 10)
+    with pytest.raises(InputError, match=r"train\.jsonl has 3 worked examples in place of 8"):
+        read(own, "gsm8k", shots=8)
     with pytest.raises(SettingsError, match="There is no folder"):
         parts_of(settings(tasks=["gsm8k"], data="nowhere"))
+
+
+PACKED = gzip.compress(b'{"task_id": "t"}' * 99)
+
+
+@pytest.mark.parametrize(
+    "damaged", [PACKED[:-20], PACKED[:40] + bytes(9) + PACKED[40:], PACKED[:12] + b"\xff" * 30, b"no gzip", b""]
+)
+def test_a_damaged_archive_is_named(own: Path, damaged: bytes) -> None:
+    path = own / "humaneval/HumanEval.jsonl.gz"
+    path.write_bytes(damaged)
+    with pytest.raises(InputError) as caught:
+        read(own, "humaneval")
+    assert str(path) in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "file"),
+    [("mmlu", "generative", "mmlu/test/botany_test.csv"), ("gpqa", "generative", "gpqa/gpqa_diamond.csv")],
+)
+def test_a_table_that_is_none_is_named(own: Path, name: str, form: str, file: str) -> None:
+    (own / file).write_text("x" * 140_000)  # a cell longer than the reader takes
+    with pytest.raises(InputError, match="is no table: field larger"):
+        read(own, name, form)
 
 
 def test_what_is_asked_is_counted_and_told(own: Path) -> None:

@@ -6,10 +6,11 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -32,6 +33,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     "mmlu": ("mmlu/test/*_test.csv",),
 }
 """The files of each benchmark, below the folder that --data names; the first that is there."""
+T = TypeVar("T")
 _MMLU_COLUMNS = 6
 _HELLASWAG_LINES = 6
 _HELLASWAG_ENDINGS = 4
@@ -76,18 +78,28 @@ def read_local(folder: Path, benchmark: Benchmark, shots: int) -> Questions:
         found = _read(path, _arc_of_lm_eval)
     else:
         found = _read(path, getattr(rows, benchmark.name.removesuffix("_challenge")))
+    if not found:
+        raise InputError(f"{path} holds no questions.", mend="Put the benchmark's own file there.")
     notes = _partial(len(found), benchmark.size)
     if not shots:
         return Questions(found, [], notes)
     train = sorted(path.parent.glob("train*.jsonl")) if benchmark.name == "gsm8k" else []
     if train:
-        return Questions(found, _read(train[0], rows.gsm8k)[:shots], notes)
+        return Questions(found, _examples(train[0], _read(train[0], rows.gsm8k), shots), notes)
     if len(found) <= shots:
         raise InputError(
             f"{path} has {len(found)} rows, and {shots} are worked examples.", mend="Ask with fewer --shots."
         )
     told = f"the last {shots} questions are the worked examples and are not asked"
     return Questions(found[:-shots], found[-shots:], (*notes, told))
+
+
+def _examples(path: Path, found: list[Row], shots: int) -> list[Row]:
+    if len(found) < shots:
+        raise InputError(
+            f"{path} has {len(found)} worked examples in place of {shots}.", mend="Ask with fewer --shots."
+        )
+    return found[:shots]
 
 
 def _partial(count: int, size: int) -> tuple[str, ...]:
@@ -122,7 +134,7 @@ def _made(path: Path, number: int, row: Row, make: Callable[[Row, int], Row]) ->
 def _raw(path: Path) -> Iterator[Row]:
     text = _text(path)
     if path.suffix == ".csv":
-        yield from csv.DictReader(io.StringIO(text, newline=""))
+        yield from _cells(path, csv.DictReader(io.StringIO(text, newline="")))
         return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -133,11 +145,19 @@ def _raw(path: Path) -> Iterator[Row]:
             yield row
 
 
+def _cells(path: Path, read: Iterable[T]) -> Iterator[T]:
+    """The rows of a table, as far as they are any."""
+    try:
+        yield from read
+    except csv.Error as error:
+        raise InputError(f"{path} is no table: {error}.", mend="Put the benchmark's own file there.") from error
+
+
 def _text(path: Path) -> str:
     try:
         packed = path.read_bytes()
         return (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:  # of the packed: cut short, or damaged
         raise InputError(f"{path} cannot be read: {error}.", mend="Put the benchmark's own file there.") from error
 
 
@@ -165,7 +185,7 @@ def _mmlu(folder: Path, benchmark: Benchmark, shots: int) -> Questions:
             dev = folder / "mmlu" / "dev" / path.name.replace("_test.csv", "_dev.csv")
             if not dev.is_file():
                 raise InputError(f"There is no {dev}, which holds the worked examples.", mend="Put it there.")
-            examples += _subject(dev, benchmark, "_dev")[:shots]
+            examples += _examples(dev, _subject(dev, benchmark, "_dev"), shots)
     notes = _partial(len(found), benchmark.size)
     return Questions(found, examples, (*notes, f"{len(paths)} of 57 subjects") if notes else ())
 
@@ -183,7 +203,7 @@ def _subject(path: Path, benchmark: Benchmark, ending: str) -> list[Row]:
         place = "ABCD".index(values[5].strip())
         return made if benchmark.form == "generative" else row | {"answer": place}
 
-    cells: Iterable[list[str]] = csv.reader(io.StringIO(_text(path), newline=""))
+    cells = _cells(path, csv.reader(io.StringIO(_text(path), newline="")))
     return [_made(path, number, {"cells": row}, make) for number, row in enumerate(cells, 1) if row]
 
 
