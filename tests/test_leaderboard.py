@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,14 +69,38 @@ def test_a_model_has_a_row_for_each_way_of_asking_and_the_plain_one_first() -> N
     assert board.rows[0].tokens == 100.0
 
 
-def test_the_newest_figure_counts_and_says_so() -> None:
-    import os
+def measured_at(run: Path, seconds: int) -> None:
+    os.utime(run / "evaluation.json", (seconds, seconds))
 
-    old, new = evaluated("z-old", score(value=10.0)), evaluated("a-new", score(value=20.0))
-    os.utime(old / "evaluation.json", (1, 1))
+
+def test_of_the_same_figure_the_newest_counts_and_says_so() -> None:
+    measured_at(evaluated("z-old", score(value=10.0)), 1)
+    new = evaluated("a-new", score(value=20.0))
     [cell] = made()[0].rows[0].cells.values()
-    assert (cell.score.value, cell.run, cell.earlier) == (20.0, new, 1)
-    assert "the newest of 2 evaluations" in cell.told
+    assert (cell.score.value, cell.run, cell.others) == (20.0, new, 1)
+    assert "the fullest and newest of 2 evaluations" in cell.told
+
+
+def test_a_few_items_never_take_the_place_of_many() -> None:
+    measured_at(evaluated("whole", score(value=62.0, items=1300, failed=19)), 1)
+    evaluated("smoke", score(value=100.0, items=3))
+    [cell] = made()[0].rows[0].cells.values()
+    assert (cell.score.value, cell.others) == (62.0, 1)
+    assert "(30.0 to 50.0, n 1,300, 19 failed)" in as_markdown(made(), Path("runs"))
+
+
+def test_figures_of_different_settings_stand_in_different_rows() -> None:
+    for name, heat in (("cold", 0.0), ("warm", 0.7)):
+        settings = {"temperature": heat, "lang": "en", "limit": heat}
+        scores = (score(), score(arm="reflective"))
+        Evaluation(command="benchmark", versions={}, settings=settings, scores=scores).save(Path("runs") / name)
+    assert [row.asked for row in made()[0].rows] == [
+        "plain, temperature 0.0",
+        "plain, temperature 0.7",
+        "reflective, temperature 0.0",
+        "reflective, temperature 0.7",
+    ]
+    assert made()[0].rows[0].name == "base, temperature 0.0"
 
 
 class Links(HTMLParser):
@@ -121,7 +146,7 @@ def test_a_chart_is_drawn_for_each_cost_that_differs() -> None:
 def test_approximate_figures_say_so() -> None:
     evaluated("one", score(form="alpaca-eval", metric="lc-win-rate", arm=None, official=False, note="no difficulty"))
     reflectune("leaderboard")
-    assert "<small>approximate</small>" in Path("runs/leaderboard.html").read_text(encoding="utf-8")
+    assert "n 50, approximate</small>" in Path("runs/leaderboard.html").read_text(encoding="utf-8")
     assert "no difficulty" in as_markdown(made(), Path("runs"))
 
 

@@ -1,7 +1,8 @@
 """What a column of figures comes to: its mean, its spread, and how sure the mean is.
 
 Intervals are percentile bootstraps of 1,000 resamples with a fixed seed; scipy draws them. The figures are sorted
-first, so that the order of the rows changes nothing.
+first, so that the order of the rows changes nothing. Figures that are all alike have no interval: no resample differs,
+which says nothing of those that were not seen.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Summary:
         mean: Its mean.
         median: Its median.
         deviation: Its standard deviation (n - 1); `None` for a single row.
-        interval: Of the mean; `None` for a single row.
+        interval: Of the mean; `None` for a single row, or where all are alike.
     """
 
     count: int
@@ -70,7 +71,7 @@ class Difference:
 
     Attributes:
         mean: The mean after, less the mean before; of rows that have both, where they are paired.
-        interval: Of that difference; `None` where there are too few rows.
+        interval: Of that difference; `None` where there are too few rows, or all are alike.
         pairs: How many rows have both figures; 0 where the rows are not paired.
     """
 
@@ -163,7 +164,7 @@ def _ratios_apart(*columns: Any, axis: int) -> Any:
     return after / after_of - before / before_of
 
 
-def _interval(columns: tuple[Column, ...], statistic: Any, *, paired: bool = False) -> Interval:
+def _interval(columns: tuple[Column, ...], statistic: Any, *, paired: bool = False) -> Interval | None:
     found = (
         _scipy_stats()
         .bootstrap(
@@ -179,7 +180,7 @@ def _interval(columns: tuple[Column, ...], statistic: Any, *, paired: bool = Fal
         )
         .confidence_interval
     )
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(found.low), float(found.high)) if found.low < found.high else None
 
 
 def _sorted(figures: Sequence[float]) -> Column:

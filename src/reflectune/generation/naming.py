@@ -54,11 +54,18 @@ def model_name(name: str) -> str:
     if name.startswith("hf:"):
         return name.removeprefix("hf:")
     if name.startswith("local:"):
-        return Path(name.removeprefix("local:")).stem
+        return _with_folder(Path(name.removeprefix("local:")))
     path = Path(name)
     if path.is_dir():
-        return "-".join(part for part in path.resolve().parts[-2:] if part not in {"/", "runs"})
+        return _with_folder(path)
     return name.partition("@")[0]
+
+
+def _with_folder(path: Path) -> str:
+    """The name of a model and of the folder that it is in: many students are called `student`."""
+    name = path.stem if path.suffix == ".gguf" else path.resolve().name
+    folder = path.resolve().parent.name
+    return name if folder in {"", "runs"} or not path.exists() else f"{folder}-{name}"
 
 
 def file_name(name: str) -> str:

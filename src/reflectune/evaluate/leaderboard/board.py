@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +18,11 @@ TITLES: dict[Form, str] = {
     "alpaca-eval": "AlpacaEval",
     "pairwise": "Judged in pairs, both orders",
 }
+_SETTINGS = (
+    *("model", "tuned", "form", "both_orders", "ask", "lang", "prompts", "without_output"),
+    *("temperature", "top_p", "max_tokens"),
+)
+"""Settings that change what is measured, and not only how much of it."""
 _PLAIN_COUNTS = frozenset({"wins", "ties", "losses"})
 _NOT_PERCENT = frozenset({"winning-score", "kappa", "sign-test-p"}) | _PLAIN_COUNTS
 
@@ -50,12 +55,12 @@ class Cell:
     Attributes:
         score: The figure.
         run: The run that it comes from.
-        earlier: How many older evaluations of the same there are.
+        others: How many more evaluations of the same there are, of fewer items or older.
     """
 
     score: Score
     run: Path
-    earlier: int = 0
+    others: int = 0
 
     @property
     def replies(self) -> Path | None:
@@ -75,9 +80,14 @@ class Cell:
             parts.append("official" if score.official else "approximate")
         if score.note:
             parts.append(score.note)
-        if self.earlier:
-            parts.append(f"the newest of {self.earlier + 1} evaluations")
+        if self.others:
+            parts.append(f"the fullest and newest of {self.others + 1} evaluations")
         return "; ".join(parts)
+
+    def beside(self, another: Cell) -> Cell:
+        """Which of two evaluations of the same counts: the one of more items, else the other, which is newer."""
+        fuller = _asked(self.score) > _asked(another.score)
+        return replace(self if fuller else another, others=self.others + another.others + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ class Row:
         against: What it was compared with.
         judge: Who judged.
         learnt_from: Rows that it was trained on, where that is known.
+        settings: What it was asked with.
         cells: Its figures.
     """
 
@@ -98,12 +109,18 @@ class Row:
     against: str | None
     judge: str | None
     learnt_from: int | None
+    settings: str = ""
     cells: dict[Column, Cell] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """How it was asked, and with what, where it was asked with different things."""
+        return ", ".join(part for part in (self.arm or "", self.settings) if part)
 
     @property
     def name(self) -> str:
         """What it is called in a legend."""
-        return self.model if self.arm in (None, "plain") else f"{self.model}, {self.arm}"
+        return ", ".join(part for part in (self.model, self.asked.removeprefix("plain").lstrip(", ")) if part)
 
     @property
     def mean_length(self) -> float | None:
@@ -164,23 +181,27 @@ def find_evaluations(folder: Path) -> tuple[list[tuple[Path, Evaluation]], list[
 
 
 def boards(evaluations: Iterable[tuple[Path, Evaluation]]) -> list[Board]:
-    """One table for each form; where the same figure was measured more than once the last one counts.
+    """One table for each form. Of the same figure the one of most items counts, and of those the newest.
+
+    Figures that were measured with different settings stand in different rows.
 
     Args:
         evaluations: What each run came to, the oldest first.
     """
+    evaluations = list(evaluations)
+    told = _what_differs(evaluations)
     rows: dict[Form, dict[tuple[str | None, ...], Row]] = {}
     columns: dict[Form, dict[Column, None]] = {}
     for run, evaluation in evaluations:
         for score in evaluation.scores:
+            settings = told(evaluation, score)
             column = Column(score.benchmark, score.metric, score.shots)
             columns.setdefault(score.form, {})[column] = None
-            key = (score.model, score.arm, score.against, score.judge)
             learnt_from = evaluation.learnt_from.get(score.model)
-            row = Row(score.model, score.arm, score.against, score.judge, learnt_from)
-            row = rows.setdefault(score.form, {}).setdefault(key, row)
-            before = row.cells.get(column)
-            row.cells[column] = Cell(score, run, before.earlier + 1 if before else 0)
+            row = Row(score.model, score.arm, score.against, score.judge, learnt_from, settings)
+            row = rows.setdefault(score.form, {}).setdefault((*_who(score), settings), row)
+            cell, before = Cell(score, run), row.cells.get(column)
+            row.cells[column] = before.beside(cell) if before else cell
     return [
         Board(form, tuple(columns[form]), tuple(sorted(rows[form].values(), key=_place)))
         for form in get_args(Form)
@@ -200,9 +221,34 @@ def shown(metric: str, value: float) -> str:
     return f"{value:.1f}" if is_percent(metric) else f"{value:.4f}"
 
 
-def _place(row: Row) -> tuple[str, int, str, str]:
+def _who(score: Score) -> tuple[str | None, ...]:
+    return score.form, score.model, score.arm, score.against, score.judge
+
+
+def _asked(score: Score) -> int:
+    return score.items + score.failed
+
+
+def _what_differs(evaluations: Iterable[tuple[Path, Evaluation]]) -> Callable[[Evaluation, Score], str]:
+    """What tells of an evaluation with which settings a figure was measured, as far as they differ among its like."""
+    found: dict[tuple[str | None, ...], dict[str, set[str]]] = {}
+    for _, evaluation in evaluations:
+        for who in {_who(score) for score in evaluation.scores}:
+            seen = found.setdefault(who, {})
+            for name in _SETTINGS:
+                seen.setdefault(name, set()).add(str(evaluation.settings.get(name)))
+
+    def told(evaluation: Evaluation, score: Score) -> str:
+        differing = [name for name, values in found[_who(score)].items() if len(values) > 1]
+        shown = ((name, evaluation.settings.get(name)) for name in differing)
+        return ", ".join(f"{name.replace('_', ' ')} {'default' if value is None else value}" for name, value in shown)
+
+    return told
+
+
+def _place(row: Row) -> tuple[str, int, str, str, str]:
     arm = get_args(Arm).index(row.arm) if row.arm else 0
-    return row.model, arm, row.against or "", row.judge or ""
+    return row.model, arm, row.against or "", row.judge or "", row.settings
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

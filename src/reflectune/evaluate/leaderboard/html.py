@@ -9,7 +9,7 @@ from pathlib import Path
 from reflectune.errors import MissingExtraError, RunError
 from reflectune.evaluate.leaderboard.board import Board, Cell, Row, shown
 from reflectune.evaluate.leaderboard.charts import draw
-from reflectune.evaluate.leaderboard.markdown import headings, link_of, sides
+from reflectune.evaluate.leaderboard.markdown import headings, link_of, measured, sides
 from reflectune.page import page
 
 __all__ = ["write_html"]
@@ -77,10 +77,7 @@ def _figure(cell: Cell | None, folder: Path) -> str:
     score, link = cell.score, link_of(cell, folder)
     value = shown(score.metric, score.value)
     text = f'<a href="{escape(link)}">{value}</a>' if link else value
-    if score.low is not None and score.high is not None:
-        text += f" <small>{shown(score.metric, score.low)}&ndash;{shown(score.metric, score.high)}</small>"
-    if score.official is False:
-        text += " <small>approximate</small>"
+    text += f"<br><small>{escape(measured(cell))}</small>"
     return f'<td title="{escape(cell.told)}">{text}</td>'
 
 

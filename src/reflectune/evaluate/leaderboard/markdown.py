@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from reflectune.evaluate.leaderboard.board import Board, Cell, Column, Row, shown
 
-__all__ = ["as_markdown", "headings", "link_of", "sides"]
+__all__ = ["as_markdown", "headings", "link_of", "measured", "sides"]
 
 
 def as_markdown(boards: Iterable[Board], folder: Path) -> str:
@@ -25,7 +25,7 @@ def as_markdown(boards: Iterable[Board], folder: Path) -> str:
 def headings(board: Board) -> list[str]:
     """What stands over the columns that are no figures."""
     named = ["model"]
-    if any(row.arm for row in board.rows):
+    if any(row.asked for row in board.rows):
         named.append("asked")
     if any(row.against for row in board.rows):
         named.append("against")
@@ -40,7 +40,7 @@ def sides(row: Row, named: Sequence[str]) -> list[str]:
     """What a row says in those columns."""
     said = {
         "model": row.model,
-        "asked": row.arm or "",
+        "asked": row.asked,
         "against": row.against or "",
         "judge": row.judge or "",
         "trained on": "" if row.learnt_from is None else f"{row.learnt_from:,} rows",
@@ -79,10 +79,20 @@ def _cells(row: Row, named: Sequence[str], columns: Sequence[Column], folder: Pa
 def _figure(cell: Cell, folder: Path) -> str:
     score, link = cell.score, link_of(cell, folder)
     value = shown(score.metric, score.value)
-    text = f"[{value}]({link})" if link else value
-    if score.low is None or score.high is None:
-        return text
-    return f"{text} ({shown(score.metric, score.low)} to {shown(score.metric, score.high)})"
+    return f"[{value}]({link}) ({measured(cell)})" if link else f"{value} ({measured(cell)})"
+
+
+def measured(cell: Cell) -> str:
+    """How sure a figure is, and what it is made of."""
+    score = cell.score
+    parts = [f"n {score.items:,}"]
+    if score.low is not None and score.high is not None:
+        parts.insert(0, f"{shown(score.metric, score.low)} to {shown(score.metric, score.high)}")
+    if score.failed:
+        parts.append(f"{score.failed:,} failed")
+    if score.official is False:
+        parts.append("approximate" if score.metric == "lc-win-rate" else "not official")
+    return ", ".join(parts)
 
 
 def _note(row: Row, column: Column) -> str:
