@@ -23,7 +23,7 @@ from reflectune.answers.reading import answer_in
 from reflectune.answers.rules import is_right
 from reflectune.evaluate.benchmarks.code.sandbox import run_all
 from reflectune.evaluate.benchmarks.ifeval import verdicts
-from reflectune.evaluate.benchmarks.scoring import program_of
+from reflectune.evaluate.benchmarks.programs import program_of
 
 NAME = "published_outputs"
 GSM8K = {"abel_7b_gsm8k": 59.74, "abel_70b_gsm8k": 83.62, "tora-70b-v1.0_gsm8k": 84.3}

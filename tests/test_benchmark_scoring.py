@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from reflectune.evaluate.benchmarks import figures_of, hooks, parts_of
 from reflectune.evaluate.benchmarks.catalogue import benchmark_of
 from reflectune.evaluate.benchmarks.figures import scores_of, share_of
 from reflectune.evaluate.benchmarks.items import Item
-from reflectune.evaluate.benchmarks.scoring import draft_is_right, output_of, program_of
+from reflectune.evaluate.benchmarks.programs import program_of
+from reflectune.evaluate.benchmarks.scoring import draft_is_right, output_of
 from reflectune.recipe import BenchmarkSettings
 from reflectune.records import Failure
 
@@ -94,6 +96,69 @@ def test_code_is_found_in_a_reply(reply: str, passes: bool) -> None:
         assert not passes
     else:
         assert passes
+
+
+HELPED = {
+    "question": "from typing import List\ndef half(n):\n    return n / 2\n\ndef twice(n: int) -> int:\n    'Twice.'\n",
+    "entry_point": "twice",
+    "test": "def check(f):\n    assert f(3) == 6",
+}
+DOCUMENTED = '''```python
+def twice(n):
+    """Use it so:
+
+    ```
+    twice(1)
+    ```
+    """
+    return 2 * n
+```
+It can then be called.'''
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```python\nfrom __future__ import annotations\n\ndef twice(n: Missing):\n    return 2 * n\n```",
+        "```python\n'''Mine.'''\nfrom __future__ import annotations\ndef twice(n: Missing): return 2 * n\n```",
+        "```python\ndef twice(n: List) -> int:\n    return half(4 * n)\n```",
+        "1. So:\n   ```python\n   def twice(n):\n       return 2 * n\n   ```\n2. Done.",
+        "1. ```python\n   def twice(n):\n       return 2 * n\n   ```",
+        "So:\n```python\n    def twice(n):\n        return 2 * n\n```",
+        DOCUMENTED,
+        DOCUMENTED.replace("\n    ```", "\n```"),
+        "Here it is:\n\ndef twice(n):\n    return 2 * n\n\nIt takes a number, and doubles it.",
+        "    return 2 * n\n\nThis doubles it.",
+        "```python\ndef twice(n):\n    return n\n```\nNo.\n```python\ndef twice(n):\n    return 2 * n\n```",
+        "```python\ndef twice(n):\n    return 2 * n\n```\nIn C:\n```c\nint twice(int n) {}\n```",
+        "```python\ndef twice(n):\n    return 2 * n\n```\nIn short:\n```python\ndef twice(n): ... ->\n```",
+        "```python\ntwice = lambda n: 2 * n\n```",
+        "```python\n@abs\n@abs\ndef other(): 1\n```\n```python\ndef twice(n):\n    return 2 * n if '\\d' else n\n```",
+        "````python\ndef twice(n):\n    return 2 * n\n````",
+    ],
+)
+def test_right_code_passes_however_it_is_set(reply: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none comes of reading it
+        program = program_of(HELPED, reply)
+        warnings.simplefilter("ignore")
+        exec(compile(program, "program", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "begun", ["def twice(n):\n", "def twice(n):\n    'Twice.'", "import re\n@fixed\ndef twice(n):\n"]
+)
+def test_the_question_may_break_off_anywhere(begun: str) -> None:
+    program = program_of(HELPED | {"question": begun}, "```\ndef twice(n):\n    return 2 * n\n```")
+    exec(compile(program, "program", "exec"), {})
+
+
+LINES = ["```", "```python", "   ~~~", "1. ```", "def twice(n):", "    return n", "a b", '"""', "\x00", ""]
+
+
+@given(st.lists(st.sampled_from(LINES)))
+def test_any_reply_makes_a_program(lines: list[str]) -> None:
+    assert program_of(HELPED, "\n".join(lines)).endswith("check(twice)\n")
 
 
 def item(mark: Any, **values: Any) -> Item:

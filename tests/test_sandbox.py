@@ -21,7 +21,7 @@ from reflectune.errors import MissingExtraError, ReflectuneError, SettingsError
 from reflectune.evaluate.benchmarks.code import sandbox
 from reflectune.evaluate.benchmarks.code.alone import no_more_processes
 from reflectune.evaluate.benchmarks.code.sandbox import Limits, check_sandbox, run, run_all
-from reflectune.evaluate.benchmarks.scoring import program_of
+from reflectune.evaluate.benchmarks.programs import program_of
 
 SMALL = Limits(seconds=1, memory=256 << 20, file=1 << 20)
 pytestmark = pytest.mark.server

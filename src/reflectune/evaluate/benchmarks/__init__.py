@@ -8,7 +8,8 @@
 catalogue.py, parts.py                  which benchmarks there are, and what of them is asked
 rows.py, local.py, tasks.py             questions from the hub or from files, and the task files that lm-eval reads
 harness.py, lm.py, hooks.py             lm-eval, the model that it asks, what it calls to score a reply
-scoring.py, ifeval.py, punkt.py, code/  is a reply right: answers, instructions, code in a sandbox
+scoring.py, ifeval.py, punkt.py         is a reply right: answers, instructions
+programs.py, code/                      the program in a reply, and what becomes of it in a sandbox
 generative.py, logprob.py               the two forms
 items.py, figures.py, comparison.py     scored replies, and what they come to
 """

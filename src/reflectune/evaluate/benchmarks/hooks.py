@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from reflectune.evaluate.benchmarks import rows
-from reflectune.evaluate.benchmarks.scoring import FORMS, answers, output_of, program_of
+from reflectune.evaluate.benchmarks.programs import program_of
+from reflectune.evaluate.benchmarks.scoring import FORMS, answers, output_of
 
 __all__ = [
     "Ran",

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 from reflectune.answers.reading import answer_in
 from reflectune.answers.rules import is_right
 from reflectune.evaluate.benchmarks.catalogue import Kind
 from reflectune.recipe.traces import TraceForm
 from reflectune.tags import parse
 
-__all__ = ["FORMS", "answers", "draft_is_right", "output_of", "program_of"]
+__all__ = ["FORMS", "answers", "draft_is_right", "output_of"]
 
 FORMS: dict[Kind, TraceForm] = {"gsm8k": "gsm8k", "math": "math", "choice": "choice"}
 """The kinds whose questions have one right answer, by the form of that answer."""
-
-_FENCED = re.compile(
-    r"^[ \t]*(```|~~~)[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL
-)
 
 
 def output_of(text: str) -> str | None:
@@ -54,22 +47,3 @@ def draft_is_right(form: TraceForm, answer: str, text: str, options: int | None 
             end = block.whole[0]
             break
     return answers(form, answer, text[begin:end], options)
-
-
-def program_of(question: dict[str, Any], text: str) -> str:
-    """The program that tells whether a completed function passes its tests.
-
-    The reply's code is the first fenced block that defines the function, else the last block, else the text itself. The
-    beginning of the function, as it was asked, goes before it: a reply may go on from there, or define it anew, and
-    then needs what is imported there.
-
-    Args:
-        question: The question, with the beginning of the function, its name and the tests.
-        text: The reply.
-    """
-    begun, name = question["question"], question["entry_point"]
-    blocks = [match["code"] for match in _FENCED.finditer(text)]
-    defining = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(name)}\b", re.MULTILINE)
-    code = next((block for block in blocks if defining.search(block)), blocks[-1] if blocks else text)
-    joint = "\n" if defining.search(code) else ""
-    return f"{begun}{joint}{code}\n\n{question['test']}\n\ncheck({name})\n"
