@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,20 @@ def test_a_formula_is_read_from_prose(text: str, formula: str | None) -> None:
 @given(st.integers(-(10**6), 10**6), st.sampled_from(["#### {}", "It is {}.", "So x = {}", "Thus \\boxed{{{}}}"]))
 def test_a_number_is_read_as_it_was_written(number: int, said: str) -> None:
     assert is_right("gsm8k", str(number), answer_in("gsm8k", f"We take 12 of 7.\n{said.format(number)}") or "")
+
+
+def test_the_loggers_of_math_verify_stay_as_they_are() -> None:
+    pytest.importorskip("math_verify")
+    logger = logging.getLogger("math_verify.parser")
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            marks = list(pool.map(lambda _: is_right("math", "x^2 + 1", "1 + x^2"), range(12)))
+        assert marks == [True] * 12
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
 
 
 @given(st.text(max_size=80))

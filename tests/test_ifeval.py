@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from reflectune.errors import MissingExtraError, RunError
-from reflectune.evaluate.benchmarks import punkt
+from reflectune.evaluate.benchmarks import ifeval, punkt
 from reflectune.evaluate.benchmarks.ifeval import verdicts
 
 MODELS = {
@@ -62,6 +62,21 @@ def test_a_verdict_is_always_the_same_and_leaves_no_trace() -> None:
     found = {verdicts("Say it.", names, arguments, "Das ist zwei and three ## aaa eee") for _ in range(10)}
     assert len(found) == 1
     assert random.getstate() == state
+
+
+def test_nothing_of_langdetect_and_nltk_stays_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, languages = pytest.importorskip("nltk.data"), pytest.importorskip("langdetect")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(data, "path", ["/nowhere"])
+    monkeypatch.setattr(languages.DetectorFactory, "seed", 5)
+    ifeval._model.cache_clear()
+    names = ["language:response_language"]
+    assert verdicts("Say it.", names, [{"language": "de"}], "Das Wetter ist heute leider sehr schlecht.").strict == (
+        True,
+    )
+    assert (data.path, languages.DetectorFactory.seed) == (["/nowhere"], 5)
+    assert ifeval._model() == str(tmp_path / "reflectune/nltk_data")
+    ifeval._model.cache_clear()
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -19,7 +19,34 @@ _WITH_UNIT = re.compile(rf"([-−]?\s*\$?\s*(?:{NUMBER})\s*%?)\s*[A-Za-z ]*\.?")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _SENTENCE_WORDS = 3
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}")
-_LOGGERS = ("math_verify.parser", "math_verify.grader")
+
+
+class _Silence:
+    """Within it, in whatever thread, loggers tell of errors only; once the last one has left all is as it was."""
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+        self._levels: list[int] = []
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._levels = [logger.level for logger in self._loggers]
+                for logger in self._loggers:
+                    logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                for logger, level in zip(self._loggers, self._levels, strict=True):
+                    logger.setLevel(level)
+
+
+_SILENCE = _Silence("math_verify.parser", "math_verify.grader")
 
 
 def is_answer(form: TraceForm, given: str) -> bool:
@@ -93,10 +120,9 @@ def _same_formula(answer: str, given: str) -> bool:
     """Whether two formulas say the same, by math-verify, which gives up after some seconds where it can be stopped."""
     verify: Any = load_optional("math_verify", "checking answers in LaTeX", extra="traces")
     seconds = _SECONDS if _can_be_stopped() else None
-    for name in _LOGGERS:  # it warns where it cannot be stopped, and of each answer that is no formula
-        logging.getLogger(name).setLevel(logging.ERROR)
-    gold, said = (verify.parse(f"${_bare(text)}$", parsing_timeout=seconds) for text in (answer, given))
-    return bool(gold and said and verify.verify(gold, said, timeout_seconds=seconds))
+    with _SILENCE:  # it warns where it cannot be stopped, and of each answer that is no formula
+        gold, said = (verify.parse(f"${_bare(text)}$", parsing_timeout=seconds) for text in (answer, given))
+        return bool(gold and said and verify.verify(gold, said, timeout_seconds=seconds))
 
 
 def _can_be_stopped() -> bool:

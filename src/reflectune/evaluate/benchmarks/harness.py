@@ -91,7 +91,10 @@ def evaluate(  # noqa: PLR0913
 
 @contextlib.contextmanager
 def quietly(*, bars: bool = False) -> Iterator[None]:
-    """Within it the libraries neither log nor warn nor print; afterwards all is as it was.
+    """Within it the libraries neither log nor warn nor print; afterwards loggers, bars and dice are as they were.
+
+    What a library does once, when it is first imported, stays: lm-eval asks the hub's library for fast downloads by
+    `HF_XET_HIGH_PERFORMANCE` in the environment, where nobody has set it.
 
     Args:
         bars: Whether a model that lm-eval runs shows how far it is, on standard error.

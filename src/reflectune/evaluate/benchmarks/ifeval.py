@@ -6,8 +6,9 @@ and its asterisks.
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -44,21 +45,29 @@ def verdicts(prompt: str, names: Sequence[str], arguments: Sequence[dict[str, An
     Raises:
         MissingExtraError: A package that it needs is not installed.
     """
-    checks = _checks()
     document = {"key": 0, "prompt": prompt, "instruction_id_list": list(names), "kwargs": list(arguments)}
-    with quietly():
+    with quietly(), _steadily():
+        checks = load_optional("lm_eval.tasks.ifeval.utils", "IFEval", "eval")
         # Two prompts ask for "#" and "!" as letters; the published check then draws a letter, here always the same one.
         random.seed(0)
         found = checks.process_results(document, [reply])
     return Verdicts(tuple(found["inst_level_strict_acc"]), tuple(found["inst_level_loose_acc"]))
 
 
-@cache
-def _checks() -> Any:
-    """lm-eval's module, imported once its data is there, and made to give the same verdict each time."""
-    needed: Any = load_optional("langdetect", "IFEval", "eval")
+@contextlib.contextmanager
+def _steadily() -> Iterator[None]:
+    """Within it NLTK finds its model and langdetect always draws the same; afterwards both are as they were."""
+    languages: Any = load_optional("langdetect", "IFEval", "eval")
     load_optional("immutabledict", "IFEval", "eval")
-    needed.DetectorFactory.seed = 0  # it draws at random else, and short texts change their language
-    ready_punkt()
-    with quietly():
-        return load_optional("lm_eval.tasks.ifeval.utils", "IFEval", "eval")
+    data: Any = load_optional("nltk.data", "IFEval", "eval")
+    factory, kept = languages.DetectorFactory, _model()
+    paths, seed = list(data.path), factory.seed
+    factory.seed = 0  # it draws at random else, and short texts change their language
+    data.path += [] if kept is None else [kept]
+    try:
+        yield
+    finally:
+        factory.seed, data.path[:] = seed, paths
+
+
+_model = cache(ready_punkt)

