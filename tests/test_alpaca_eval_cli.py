@@ -186,12 +186,12 @@ def test_a_judge_prefers_and_its_verdicts_are_kept(pairs: tuple[str, ...], asked
     assert 20 < model["first_preference"] < 80
     rows = json.loads((run / "annotations.json").read_text())
     assert [row["instruction"] for row in rows] == [f"Do {place}." for place in range(ITEMS)]
-    assert rows[0]["annotator"] == "reflectune:scripted"
+    assert rows[0]["annotator"].startswith("reflectune:scripted (weighted ")
     assert {row["form"] for row in rows} == {"weighted"}
     assert [row["output"] for row in json.loads((run / "model_outputs.json").read_text())] == ["good answer"] * 24
     assert json.loads((run / "reference_outputs.json").read_text())[0]["generator"] == "ref"
     scores = Evaluation.load(run / "evaluation.json")
-    assert scores.scores[0].judge == "reflectune:scripted"
+    assert scores.scores[0].judge == rows[0]["annotator"]
     assert scores.scores[0].official is False
     assert "prompts" in scores.versions
     again = told(*pairs, "--judge", "some-judge")
@@ -235,6 +235,44 @@ def test_a_judge_that_never_gives_a_verdict(pairs: tuple[str, ...], asked: Scrip
     shown = reflectune(*pairs, code=3).stderr
     assert "24 of 24 instructions have no verdict: 24 no-label" in shown
     assert "--form plain" in shown
+
+
+def test_figures_never_stand_beside_the_annotations_of_others(pairs: tuple[str, ...], asked: Script) -> None:
+    run = Path("runs/mine-alpaca-eval")
+    made = [run / "evaluation.json", run / "leaderboard.csv"]
+    asked(leaning)
+    told(*pairs)
+    assert all(path.is_file() for path in made)
+    asked(lambda _: "Hm.")
+    assert told(*pairs, "--both-orders", code=3)["judged"] == 0
+    assert not any(path.exists() for path in made)
+    asked(leaning)
+    told(*pairs)
+
+    def interrupted(request: Request) -> Said:
+        os.kill(os.getpid(), signal.SIGINT)
+        return leaning(request)
+
+    asked(interrupted)
+    assert told(*pairs, "--form", "plain", "--max-concurrency", "1", code=130)["pending"] > 0
+    assert not any(path.exists() for path in made)
+
+
+def test_what_changed_is_told_and_fuller_figures_stay(pairs: tuple[str, ...], asked: Script) -> None:
+    asked(leaning)
+    quiet = reflectune(*pairs, "--limit", "12").stderr
+    assert "Since the last time" not in quiet + reflectune(*pairs, "--limit", "12").stderr
+    more = reflectune(*pairs).stderr
+    assert "Since the last time limit changed: 12 → none. The earlier figures are replaced." in more
+    other = answers("other.json", "bad answer", "ref")
+    shown = reflectune(pairs[0], "--reference", other, "--judge", "else", "--both-orders").stderr
+    for told_of in ("reference changed: r.json → other.json", "judge changed: local → else", "both_orders changed"):
+        assert told_of in shown
+    kept = Path("runs/mine-alpaca-eval/evaluation.json").read_bytes()
+    with pytest.raises(SettingsError, match="figures of 24 items, and --limit 23"):
+        told_error(*pairs, "--limit", "23")
+    assert Path("runs/mine-alpaca-eval/evaluation.json").read_bytes() == kept
+    assert told(*pairs, "--limit", "24")["judged"] == 24
 
 
 def test_a_dry_run_asks_and_writes_nothing(pairs: tuple[str, ...], asked: Script) -> None:
@@ -318,6 +356,17 @@ def test_a_run_of_something_else_is_not_touched(pairs: tuple[str, ...], asked: S
         with pytest.raises(RunError, match="holds no annotations"):
             told_error(*words)
     assert [path.name for path in Path("other").iterdir()] == ["state.sqlite"]
+
+
+def test_figures_of_another_command_are_not_overwritten(pairs: tuple[str, ...], asked: Script) -> None:
+    asked(leaning)
+    Evaluation(command="benchmark", versions={}, settings={}, scores=()).save(Path("other"))
+    kept = Path("other/evaluation.json").read_bytes()
+    for words in ((*pairs, "--run", "other"), ("--annotations", stored(), "--run", "other")):
+        with pytest.raises(SettingsError, match="holds what `reflectune benchmark` came to"):
+            told_error(*words)
+    assert [path.name for path in Path("other").iterdir()] == ["evaluation.json"]
+    assert Path("other/evaluation.json").read_bytes() == kept
 
 
 def test_a_judge_of_no_use_is_an_error(pairs: tuple[str, ...], asked: Script) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,11 +115,21 @@ async def test_a_preference_is_weighted_by_the_probabilities_whoever_stands_firs
     assert {one.annotation.shown_first for one in found} == {"reference", "model"}
     assert {one.annotation.form for one in found} == {"weighted"}
     first = found[0].annotation
-    assert (first.generator_1, first.generator_2, first.annotator) == ("ref", "mine", "reflectune:scripted")
+    assert (first.generator_1, first.generator_2) == ("ref", "mine")
+    assert re.fullmatch(r"reflectune:scripted \(weighted [0-9a-f]{8}\)", first.annotator)
     assert (first.output_1, first.output_2, first.dataset, first.index) == ("bad answer", "good answer", "helpful", 0)
     assert len(oracle.requests) == 12
     assert {request.top_logprobs for request in oracle.requests} == {20}
     assert {request.sampling for request in oracle.requests} == {Sampling(0.0, 1.0, 8)}
+
+
+async def test_judges_that_are_asked_otherwise_are_called_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en/alpaca_eval_ask.txt").write_text("{{pair}}\n\n1 or 2?\n")
+    ways: list[dict[str, Any]] = [{}, {"form": "plain"}, {"both_orders": True}, {"prompts": tmp_path}]
+    found = [(await judged(leaning, **way))[0] for way in ways]
+    assert [len({one.annotation.annotator for one in each}) for each in found] == [1] * 4
+    assert len({each[0].annotation.annotator for each in found}) == 4
 
 
 async def test_both_orders_take_the_mean() -> None:

@@ -288,6 +288,28 @@ def test_another_run_is_not_overwritten() -> None:
     assert "holds no benchmarks" in str(result.exception)
 
 
+@pytest.mark.parametrize("form", ["generative", "logprob"])
+def test_figures_of_another_command_are_not_overwritten(form: str) -> None:
+    Evaluation(command="judge", versions={}, settings={}, scores=()).save(Path("run"))
+    words = ["benchmark", "hf:x/y", "--tasks", "arc_challenge", "--shots", "0", "--form", form, *FILES]
+    result = CliRunner().invoke(app, words)
+    assert "run holds what `reflectune judge` came to" in str(result.exception)
+    assert [path.name for path in Path("run").iterdir()] == ["evaluation.json"]
+
+
+def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., list[ScriptedOracle]]) -> None:
+    asked(sums)
+    first = reflectune("m", "--tasks", "gsm8k", "--limit", "4", *FILES).stderr
+    assert "Since the last time" not in first
+    more = reflectune("m", "--tasks", "gsm8k", "--arms", "plain,prompt-only", "--max-tokens", "99", *FILES).stderr
+    assert "Since the last time arms changed: plain → plain, prompt-only; max_tokens changed: none → 99" in more
+    assert "limit changed: 4 → none. The earlier figures are replaced." in more
+    kept = Path("run/evaluation.json").read_bytes()
+    fewer = CliRunner().invoke(app, ["benchmark", "m", "--tasks", "gsm8k", "--limit", "5", *FILES])
+    assert "run holds figures of 6 items, and --limit 5" in str(fewer.exception)
+    assert Path("run/evaluation.json").read_bytes() == kept
+
+
 def test_lm_eval_leaves_everything_as_it_was(asked: Callable[..., list[ScriptedOracle]]) -> None:
     asked(sums)
     random.seed(3)

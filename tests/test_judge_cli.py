@@ -252,3 +252,50 @@ def test_a_run_that_holds_other_things_is_not_overwritten(asked: Callable[..., S
         run.ingest(open_source(a).rows())
     result = CliRunner().invoke(app, ["judge", a, b, "--judge", "j"])
     assert "holds no verdicts" in str(result.exception)
+
+
+def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., ScriptedOracle]) -> None:
+    asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
+    shown = [reflectune(a, b, "--judge", "j", "--limit", "4").stderr for _ in range(2)]
+    assert "Since the last time" not in "".join(shown)
+    more = reflectune(a, b, "--judge", "k", "--temperature", "0.5").stderr
+    for told_of in ("judge changed: j → k", "limit changed: 4 → none", "temperature changed: none → 0.5"):
+        assert told_of in more
+    assert "The earlier figures are replaced." in more
+    Path("own/en").mkdir(parents=True)
+    Path("own/en/judge_structured.txt").write_text("Judge.\n")
+    reflectune(a, b, "--judge", "k", "--prompts", "own")
+    Path("own/en/judge_structured.txt").write_text("Judge well.\n")
+    assert "Since the last time wording changed: " in reflectune(a, b, "--judge", "k", "--prompts", "own").stderr
+    kept = Path("runs/a-against-b/evaluation.json").read_bytes()
+    fewer = CliRunner().invoke(app, ["judge", a, b, "--judge", "k", "--limit", "5"])
+    assert "figures of 6 items, and --limit 5" in str(fewer.exception)
+    assert Path("runs/a-against-b/evaluation.json").read_bytes() == kept
+    assert told(a, b, "--judge", "k", "--limit", "6")["items"] == 6
+
+
+@pytest.mark.parametrize("reviewed", [False, True])
+def test_figures_of_another_command_are_not_overwritten(
+    asked: Callable[..., ScriptedOracle], tmp_path: Path, reviewed: bool
+) -> None:
+    oracle = asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
+    words = ["--reviews", str(reviews(tmp_path, ("9 2", "3 8")))] if reviewed else [a, b, "--judge", "j"]
+    Evaluation(command="benchmark", versions={}, settings={}, scores=()).save(Path("other"))
+    result = CliRunner().invoke(app, ["judge", *words, "--run", "other"])
+    assert "other holds what `reflectune benchmark` came to" in str(result.exception)
+    assert [path.name for path in Path("other").iterdir()] == ["evaluation.json"]
+    assert not oracle.requests
+
+
+def test_reviews_take_no_judges_place(asked: Callable[..., ScriptedOracle], tmp_path: Path) -> None:
+    asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
+    reflectune(a, b, "--judge", "j", "--run", "run")
+    kept = Path("run/verdicts.jsonl").read_bytes()
+    published = str(reviews(tmp_path, ("9 2", "3 8")))
+    for words in (["--run", "run"], ["--run", "a.json"]):
+        result = CliRunner().invoke(app, ["judge", "--reviews", published, *words])
+        assert "own judge said" in str(result.exception) or "is a file" in str(result.exception)
+    assert Path("run/verdicts.jsonl").read_bytes() == kept

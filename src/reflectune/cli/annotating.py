@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from reflectune.cli.annotated import FAILED, Outcome, show_outcome
+from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import inquire, show
 from reflectune.cli.screen import Meter, say
 from reflectune.errors import InputError, RunError, SettingsError
@@ -33,7 +34,8 @@ from reflectune.evaluate.alpaca_eval import (
     write_leaderboard,
 )
 from reflectune.evaluate.alpaca_eval.annotator import PROMPTS
-from reflectune.evaluate.scores import Evaluation
+from reflectune.evaluate.alpaca_eval.report import BENCHMARK
+from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.formats import write_rows
 from reflectune.generation import open_model
 from reflectune.generation.naming import file_name
@@ -75,6 +77,25 @@ class Asked:
     def folder(self, model: str) -> Path:
         """The run's folder."""
         return self.run or Path("runs") / file_name(f"{model}-alpaca-eval")
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """What is asked for, for the record."""
+        recipe = self.recipe
+        told: dict[str, object] = {"annotations": [str(path) for path in self.annotations], "limit": recipe.limit}
+        if not self.annotations:
+            told = {
+                "outputs": recipe.data,
+                "reference": self.reference,
+                "judge": recipe.oracle,
+                "base_url": recipe.base_url,
+                "name": self.name,
+                "reference_name": self.reference_name,
+                "limit": recipe.limit,
+                "wording": wording(self.settings.prompts, PROMPTS),
+            }
+        told = {name: value for name, value in told.items() if value is not None}
+        return told | self.settings.model_dump(mode="json", exclude_none=True)
 
 
 def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
@@ -130,15 +151,15 @@ def _check(asked: Asked) -> None:
 
 def _check_run(asked: Asked, run: Path) -> None:
     """Refuse a folder whose files are another command's, or a judge's whom nobody asks now."""
-    if not (run / "state.sqlite").is_file():
-        return
-    if not (run / _NOTE).is_file():
-        raise RunError(f"The run {run} holds no annotations.", mend="Name another folder with --run.")
-    if asked.annotations:
-        raise RunError(
-            f"The run {run} holds what its own judge said, which would be overwritten.",
-            mend="Name another folder with --run.",
-        )
+    if (run / "state.sqlite").is_file():
+        if not (run / _NOTE).is_file():
+            raise RunError(f"The run {run} holds no annotations.", mend="Name another folder with --run.")
+        if asked.annotations:
+            raise RunError(
+                f"The run {run} holds what its own judge said, which would be overwritten.",
+                mend="Name another folder with --run.",
+            )
+    check_evaluation(run, BENCHMARK, asked.plain, quiet=asked.quiet)
 
 
 def _anchors(settings: AlpacaEvalSettings) -> Anchors:
@@ -250,6 +271,8 @@ def _save(asked: Asked, outcome: Outcome, files: dict[str, Annotations]) -> None
         asked.settings.save(run / _NOTE)
     except OSError as error:
         raise RunError(f"Cannot write into {run}: {error}.", mend="Name another folder with --run.") from error
+    for name in (FILE, LEADERBOARD):  # made of annotations that are about to be replaced
+        (run / name).unlink(missing_ok=True)
     for name, found in files.items():
         write_rows(run / name, found.raw or (row.model_dump(mode="json") for row in found.rows))
     write_rows(run / FAILURES, (failure.model_dump() for failure in outcome.failures))
@@ -264,9 +287,9 @@ def _evaluation(asked: Asked, reports: list[Report], files: list[str]) -> Evalua
         versions["prompts"] = Prompts(asked.settings.prompts).hash(PROMPTS)
     pairs = zip(reports, files, strict=True)
     return Evaluation(
-        command="alpaca-eval",
+        command=BENCHMARK,
         versions=versions,
-        settings=asked.settings.model_dump(mode="json", exclude_none=True),
+        settings=asked.plain,
         scores=tuple(score for report, name in pairs for score in report.scores(name)),
     )
 

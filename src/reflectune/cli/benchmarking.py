@@ -16,6 +16,7 @@ import typer
 from rich.text import Text
 
 from reflectune.cli.comparing import plain, show_comparisons
+from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import Stopped, inquire, show
 from reflectune.cli.job import address_of
 from reflectune.cli.screen import Meter, err, say
@@ -38,6 +39,7 @@ _FAILED = 3
 _ENDS: dict[Stopped, int] = {"budget": 4, "interrupt": 130}
 _PACKAGES = ("reflectune", "lm-eval", "math-verify", "nltk", "langdetect", "transformers", "torch")
 _TASKS = "tasks"
+_PROMPTS = ("benchmark_", "trace_system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class Asked:
         """The models, with the ways in which each is asked."""
         found = [Subject(self.recipe.oracle, self.settings.arms)]
         return found + ([Subject(self.settings.tuned, ("reflective",))] if self.settings.tuned else [])
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What is asked for, for the record."""
+        said = {} if self.settings.form == "logprob" else {"wording": wording(self.settings.prompts, *_PROMPTS)}
+        return {"model": self.recipe.oracle, **self.settings.model_dump(mode="json", exclude_none=True), **said}
 
     @property
     def models(self) -> list[str]:
@@ -157,6 +165,7 @@ def _check(asked: Asked) -> None:
     """Refuse, before anything is asked, what cannot be done or would overwrite another run."""
     if (asked.run / "state.sqlite").is_file() and not (asked.run / _NOTE).is_file():
         raise SettingsError(f"The run {asked.run} holds no benchmarks.", mend="Name another folder with --run.")
+    check_evaluation(asked.run, "benchmark", asked.plain, quiet=asked.quiet)
     if "humaneval" in asked.settings.tasks:
         from reflectune.evaluate.benchmarks.code.sandbox import check_sandbox
 
@@ -237,11 +246,10 @@ def _weigh(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
 def _save(asked: Asked, outcome: Outcome) -> None:
     if asked.settings.form == "generative":
         write_rows(asked.run / "items.jsonl", (item.model_dump(mode="json") for item in outcome.items))
-    settings = asked.settings.model_dump(mode="json", exclude_none=True)
     Evaluation(
         command="benchmark",
         versions=_versions(),
-        settings={"model": asked.recipe.oracle, **settings},
+        settings=asked.plain,
         scores=tuple(outcome.scores),
         learnt_from={model_name(name): rows for name in asked.models if (rows := rows_learnt_from(name)) is not None},
     ).save(asked.run)

@@ -8,12 +8,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.judge_estimate import show_judge_estimate
 from reflectune.cli.screen import Meter, err, say
 from reflectune.cli.verdicts import NOTE, Finding, conclude
 from reflectune.errors import InputError, SettingsError
-from reflectune.evaluate.judge import Lost, Matched, Verdict, judge, matched, model_names, read_answers
+from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
 from reflectune.evaluate.judge.evaluation import Judged
 from reflectune.evaluate.judge.reviews import Reviews, read_reviews
 from reflectune.formats import parse_mapping
@@ -64,6 +65,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         finding = _read_reviews(asked)
         say(f"{finding.items:,} reviewed pairs, {len(finding.judged)} judges; nobody is asked", quiet=asked.quiet)
         if not dry_run:
+            _check_folder(asked, finding)
             conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
         return
     mapping = parse_mapping(asked.recipe.map) if asked.recipe.map else None
@@ -76,11 +78,11 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json)
         return
     folder = asked.run or Path("runs") / _file_name(f"{names[0]}-against-{names[1]}")
-    if folder.is_file():
-        raise SettingsError(f"{folder} is a file, not a run's folder.", mend="Name a folder with --run.")
-    if (folder / "state.sqlite").is_file() and not (folder / NOTE).is_file():
-        raise SettingsError(f"The run {folder} holds no verdicts.", mend="Name another folder with --run.")
-    finding = Finding(folder, names, asked.settings, {"files": list(asked.files)}, len(found.pairs) + len(found.lost))
+    source: dict[str, object] = {"files": list(asked.files), "judge": list(asked.judges)}
+    source["wording"] = wording(asked.settings.prompts, *PROMPTS)
+    source |= {name: value for name in ("map", "limit", "base_url") if (value := getattr(asked.recipe, name))}
+    finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost))
+    _check_folder(asked, finding)
     for name in asked.judges:
         judged, inquiry = _ask(asked, name, found, folder)
         finding.add(judged, inquiry)
@@ -106,6 +108,26 @@ def _check(asked: Asked) -> None:
         raise SettingsError(
             f"The judges are {', '.join(asked.judges)}.", mend="Name one judge, or two different ones, with --judge."
         )
+
+
+def _check_folder(asked: Asked, finding: Finding) -> None:
+    """Refuse a folder whose files are another command's, or a judge's whom nobody asks now.
+
+    Raises:
+        SettingsError: It is one.
+    """
+    folder = finding.run
+    if folder.is_file():
+        raise SettingsError(f"{folder} is a file, not a run's folder.", mend="Name a folder with --run.")
+    if (folder / "state.sqlite").is_file():
+        if not (folder / NOTE).is_file():
+            raise SettingsError(f"The run {folder} holds no verdicts.", mend="Name another folder with --run.")
+        if asked.reviews:
+            raise SettingsError(
+                f"The run {folder} holds what its own judge said, which would be overwritten.",
+                mend="Name another folder with --run.",
+            )
+    check_evaluation(folder, "judge", finding.asked, quiet=asked.quiet)
 
 
 def _limited(found: Matched, limit: int | None) -> Matched:

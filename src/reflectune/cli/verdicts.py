@@ -48,7 +48,7 @@ class Finding:
         run: The run's folder.
         names: The models, A and B.
         settings: How it was judged.
-        source: The files, for the record.
+        source: The files and the judges as they were named, for the record.
         items: How many questions there are, in pairs or not.
         judged: What each judge said.
         inquiries: What each judge was asked; nothing for published reviews.
@@ -67,6 +67,11 @@ class Finding:
         self.judged.append(judged)
         if inquiry is not None:
             self.inquiries.append(inquiry)
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What was asked for, for the record."""
+        return {**self.source, **self.settings.model_dump(mode="json", exclude_none=True)}
 
     @property
     def stopped(self) -> str:
@@ -119,11 +124,10 @@ def _evaluation(finding: Finding, found: list[Line], between: dict[str, Agreemen
         first, second = finding.judged
         scores += agreement_scores(between, (first, second), model, against)
     judges = [judged.label for judged in finding.judged]
-    settings = finding.settings.model_dump(mode="json", exclude_none=True)
     return Evaluation(
         command="judge",
         versions={name: told for name in _LIBRARIES if (told := _version(name))},
-        settings={**finding.source, "judges": judges, **settings},
+        settings={**finding.asked, "judges": judges},
         scores=tuple(scores),
     )
 

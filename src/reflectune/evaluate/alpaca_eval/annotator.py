@@ -19,11 +19,12 @@ from reflectune.prompts import Prompts
 from reflectune.recipe.alpaca_eval import AlpacaEvalSettings
 from reflectune.records import Failure, Message, Request, digest
 
-__all__ = ["PROMPTS", "Judged", "annotate", "requests_per_pair"]
+__all__ = ["PROMPTS", "Judged", "annotate", "manner_of", "requests_per_pair"]
 
 PROMPTS = "alpaca_eval_"
 """How the names of the prompts begin."""
 First = Literal["reference", "model"]
+_SHOWN_OF_A_HASH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ async def annotate(
         SettingsError: A prompt file does not fit.
     """
     asker = _Asker(engine, settings, Prompts(settings.prompts))
+    annotator = f"reflectune:{engine.oracle.name} ({manner_of(settings)})"
 
     async def judge(pair: Pair) -> Judged:
         order = first_of(pair, settings.seed)
@@ -80,7 +82,7 @@ async def annotate(
             output_2=pair.model.output,
             generator_2=model,
             dataset=pair.reference.dataset or pair.model.dataset,
-            annotator=f"reflectune:{engine.oracle.name}",
+            annotator=annotator,
             preference=None if failure else 1 + sum(shares) / len(shares),
             form=form,
             shown_first="both" if settings.both_orders else order,
@@ -96,6 +98,12 @@ async def annotate(
 def first_of(pair: Pair, seed: int) -> First:
     """Whose answer is shown first: drawn by the seed and the instruction, so that it is the same at any time."""
     return Random(digest([seed, pair.id])).choice(("reference", "model"))  # noqa: S311 - an order, no secret
+
+
+def manner_of(settings: AlpacaEvalSettings) -> str:
+    """How a judge is asked, in short: the form, the orders, and the first digits of a hash of the prompts' wording."""
+    form = f"{settings.form}, both orders," if settings.both_orders else settings.form
+    return f"{form} {Prompts(settings.prompts).hash(PROMPTS)[:_SHOWN_OF_A_HASH]}"
 
 
 def requests_per_pair(settings: AlpacaEvalSettings) -> int:

@@ -28,6 +28,7 @@ from reflectune.records import Failure
 __all__ = [
     "CRITERIA",
     "ORDERS",
+    "PROMPTS",
     "STAGE",
     "Answers",
     "Look",
@@ -48,6 +49,8 @@ __all__ = [
 ]
 
 STAGE = "judge"
+PROMPTS = ("judge_", "reasons", "dialogue_retry")
+"""How the names of the prompts begin."""
 _SHOWN_OF_A_HASH = 8
 
 
@@ -98,7 +101,7 @@ def requests_per_pair(*, dialogue: bool) -> int:
 def rubric_of(oracle: Oracle, settings: JudgeSettings) -> str:
     """How a judge is asked, in short: the way, and the first digits of a hash of the prompts' wording."""
     way = "dialogue" if settings.is_dialogue(default=oracle.dialogue) else "structured"
-    return f"{way} {Prompts(settings.prompts).hash('judge_', 'reasons', 'dialogue_retry')[:_SHOWN_OF_A_HASH]}"
+    return f"{way} {Prompts(settings.prompts).hash(*PROMPTS)[:_SHOWN_OF_A_HASH]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""A folder that holds an evaluation already: whether another may take its place, and what is said of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reflectune.cli.screen import say
+from reflectune.errors import SettingsError
+from reflectune.evaluate.scores import FILE, Evaluation
+from reflectune.prompts import Prompts
+
+_SILENT = frozenset({"judges", "run_code"})
+"""Settings that say nothing new: what the judges turn out to be called, and a permission."""
+_SHOWN_OF_A_HASH = 8
+
+
+def wording(prompts: Path | None, *prefixes: str) -> str:
+    """The first digits of a hash of the prompts whose names begin so, so that a changed wording is told of.
+
+    Raises:
+        SettingsError: The folder of prompts cannot be used.
+    """
+    return Prompts(prompts).hash(*prefixes)[:_SHOWN_OF_A_HASH]
+
+
+def check_evaluation(run: Path, command: str, settings: Mapping[str, object], *, quiet: bool) -> None:
+    """Refuse to put figures in the place of those of another command or of more items, and tell what else changed.
+
+    Args:
+        run: The run's folder.
+        command: The command that is to write into it.
+        settings: What is asked for, as the evaluation will hold it.
+        quiet: Whether to show only errors.
+
+    Raises:
+        RunError: The evaluation that is there cannot be read.
+        SettingsError: It is of another command or of more items.
+    """
+    if not (run / FILE).is_file():
+        return
+    earlier = Evaluation.load(run / FILE)
+    if earlier.command != command:
+        raise SettingsError(
+            f"{run} holds what `reflectune {earlier.command}` came to, which would be overwritten.",
+            mend="Name another folder with --run.",
+        )
+    _check_limit(run, earlier, settings.get("limit"))
+    before = earlier.settings
+    names = [name for name in dict.fromkeys([*settings, *before]) if name not in _SILENT]
+    changed = [
+        f"{name} changed: {_plain(before.get(name))} → {_plain(settings.get(name))}"
+        for name in names
+        if before.get(name) != settings.get(name)
+    ]
+    if changed:
+        say(f"Since the last time {'; '.join(changed)}. The earlier figures are replaced.", quiet=quiet)
+
+
+def _check_limit(run: Path, earlier: Evaluation, limit: object) -> None:
+    leading: dict[tuple[str | None, ...], int] = {}  # later figures may count other things than items, such as looks
+    for score in earlier.scores:
+        leading.setdefault((score.benchmark, score.model, score.arm, score.judge), score.items + score.failed)
+    there = max(leading.values(), default=0)
+    before = earlier.settings.get("limit")
+    fewest = min(before, there) if isinstance(before, int) else there
+    if isinstance(limit, int) and limit < fewest:
+        raise SettingsError(
+            f"{run} holds figures of {there:,} items, and --limit {limit:,} would put those of fewer in their place.",
+            mend="Name another folder with --run.",
+        )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
