@@ -299,3 +299,15 @@ def test_reviews_take_no_judges_place(asked: Callable[..., ScriptedOracle], tmp_
         result = CliRunner().invoke(app, ["judge", "--reviews", published, *words])
         assert "own judge said" in str(result.exception) or "is a file" in str(result.exception)
     assert Path("run/verdicts.jsonl").read_bytes() == kept
+
+
+def test_an_evaluation_that_cannot_be_read_is_not_overwritten(asked: Callable[..., ScriptedOracle]) -> None:
+    asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
+    Path("run").mkdir()
+    Path("run/evaluation.json").write_text("{}")
+    result = CliRunner().invoke(app, ["judge", a, b, "--judge", "j", "--run", "run"])
+    assert str(result.exception).count("\n") == 1
+    assert "no evaluation that this version" in str(result.exception)
+    assert "Take it away, or name another folder with --run." in str(result.exception)
+    assert Path("run/evaluation.json").read_text() == "{}"

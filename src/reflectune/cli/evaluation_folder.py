@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reflectune.cli.screen import say
-from reflectune.errors import SettingsError
+from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.prompts import Prompts
 
@@ -39,7 +39,10 @@ def check_evaluation(run: Path, command: str, settings: Mapping[str, object], *,
     """
     if not (run / FILE).is_file():
         return
-    earlier = Evaluation.load(run / FILE)
+    try:
+        earlier = Evaluation.load(run / FILE)
+    except RunError as error:
+        raise RunError(error.what, mend="Take it away, or name another folder with --run.") from error
     if earlier.command != command:
         raise SettingsError(
             f"{run} holds what `reflectune {earlier.command}` came to, which would be overwritten.",
