@@ -20,7 +20,7 @@ TITLES: dict[Form, str] = {
 }
 _SETTINGS = (
     *("model", "tuned", "form", "both_orders", "ask", "lang", "prompts", "without_output"),
-    *("temperature", "top_p", "max_tokens"),
+    *("temperature", "top_p", "max_tokens", "wording"),
 )
 """Settings that change what is measured, and not only how much of it."""
 _PLAIN_COUNTS = frozenset({"wins", "ties", "losses"})
