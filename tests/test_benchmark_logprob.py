@@ -144,3 +144,26 @@ def test_only_prompts_that_are_whole_follow_the_published_procedure(text: str, o
     score = _score(Weigher("m", Short(), ""), part, "truthfulqa_mc2", found | {"samples": {"truthfulqa_mc2": samples}})
     assert score.official is official
     assert ("lose their beginning" in score.note) is not official
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "marks", "low", "high"),
+    [
+        ("arc_challenge", "arc_challenge", [0.0, 0.0], 0.0, 65.8),  # Wilson's: z^2 / (n + z^2)
+        ("arc_challenge", "arc_challenge", [1.0] * 3, 43.9, 100.0),
+        ("arc_challenge", "arc_challenge", [1.0], 20.7, 100.0),
+        ("truthfulqa", "truthfulqa_mc2", [0.25, 0.25], None, None),
+        ("truthfulqa", "truthfulqa_mc2", [0.25], None, None),
+        ("truthfulqa", "truthfulqa_mc2", [0.25, 0.35], 20.2, 39.8),
+    ],
+)
+def test_marks_that_are_all_alike_are_not_certain(
+    name: str, task: str, marks: list[float], low: float | None, high: float | None
+) -> None:
+    metric = "acc" if name == "truthfulqa" else "acc_norm"
+    settings = BenchmarkSettings.made_of({"tasks": [name], "form": "logprob"}, source="A test")
+    samples = [{"arguments": [("a", "b")], metric: mark} for mark in marks]
+    figure = {f"{metric},none": sum(marks) / len(marks), f"{metric}_stderr,none": "N/A"}
+    [part] = parts_of(settings)
+    score = _score(Weigher("m", Short(), ""), part, task, {"results": {task: figure}, "samples": {task: samples}})
+    assert (score.low, score.high) == (pytest.approx(low, abs=0.06), pytest.approx(high, abs=0.06))

@@ -12,9 +12,11 @@ from typing import Any
 import orjson
 
 from reflectune.errors import MissingExtraError, OracleError, ReflectuneError, RunError, SettingsError
+from reflectune.evaluate.benchmarks.figures import share_of
 from reflectune.evaluate.benchmarks.harness import evaluate, quietly
 from reflectune.evaluate.benchmarks.parts import Part
 from reflectune.evaluate.benchmarks.tasks import Writer
+from reflectune.evaluate.intervals import Interval
 from reflectune.evaluate.scores import Score
 from reflectune.generation.naming import is_folder, model_name
 from reflectune.optional import load_optional
@@ -186,14 +188,16 @@ def _score(weigher: Weigher, part: Part, task: str, found: dict[str, Any]) -> Sc
         error *= 100
     else:  # lm-eval has none where a task has a single question
         error = 100 * stdev(marks) / math.sqrt(len(marks)) if len(marks) > 1 else None
+    mc2 = part.benchmark.name == "truthfulqa"
+    interval = _around(value, error) if mc2 else share_of([[mark == 1] for mark in marks]).interval
     return Score(
         model=model_name(weigher.name),
         benchmark=part.benchmark.name,
         form="logprob",
-        metric="mc2" if part.benchmark.name == "truthfulqa" else metric.replace("_", "-"),
+        metric="mc2" if mc2 else metric.replace("_", "-"),
         value=value,
-        low=None if error is None else max(0.0, value - _Z * error),
-        high=None if error is None else min(100.0, value + _Z * error),
+        low=interval and interval.low,
+        high=interval and interval.high,
         standard_error=error,
         items=len(marks),
         shots=part.shots,
@@ -201,6 +205,11 @@ def _score(weigher: Weigher, part: Part, task: str, found: dict[str, Any]) -> Sc
         note="; ".join(notes),
         replies=f"samples-{task}.jsonl",
     )
+
+
+def _around(value: float, error: float | None) -> Interval | None:
+    """Where a mean lies: none where its figures are all alike, which says nothing of the questions not asked."""
+    return Interval(max(0.0, value - _Z * error), min(100.0, value + _Z * error)) if error else None
 
 
 def _cut(lm: Any, samples: Sequence[dict[str, Any]]) -> int:
