@@ -44,8 +44,8 @@ def test_questions_are_read_from_every_layout(own: Path) -> None:
 
 def test_mmlu_is_read_by_subject(own: Path) -> None:
     found = read(own, "mmlu")
-    assert [row["id"] for row in found.rows] == [f"{name}/{n}" for name in ("botany", "tides") for n in range(1, 7)]
-    assert found.rows[1]["answer"] == "B"
+    assert [row["id"] for row in found.rows] == [f"{name}/{n}" for n in range(1, 7) for name in ("botany", "tides")]
+    assert found.rows[2]["answer"] == "B"
     assert found.notes[1] == "2 of 57 subjects"
     weighed = read(own, "mmlu", "logprob", 5)
     assert [row["answer"] for row in weighed.rows[:5]] == [0, 1, 2, 3, 0]
@@ -170,6 +170,7 @@ def test_what_is_asked_is_counted_and_told(own: Path) -> None:
     found = parts_of(settings(tasks=["gsm8k", "mmlu"], data=str(own), limit=2))
     assert [part.count for part in found] == [2, 2]
     assert found[0].notes[-1] == "only the first 2 are asked"
+    assert found[1].notes[-1] == "only 2 are asked, spread over the subjects"
     weighed = parts_of(settings(tasks=["mmlu", "truthfulqa"], form="logprob", data=str(own), limit=2, shots=1))
     assert [(part.count, part.shots) for part in weighed] == [(4, 1), (1, 0)]
     assert weighed[0].notes[-2:] == ("only the first 2 of each subject are asked", "1 worked examples in place of 5")
@@ -231,6 +232,13 @@ def test_rows_of_the_hub_are_the_same_questions() -> None:
         [row] = list(made)
         plain = getattr(rows, one.name.removesuffix("_challenge"))(hub[one.name][0], 1)
         assert row == plain, one.name
+
+
+def test_mmlu_of_the_hub_is_spread_over_its_subjects() -> None:
+    datasets = pytest.importorskip("datasets")
+    asked = [{"question": "q", "choices": ["a", "b"], "answer": 1, "subject": name} for name in "aaabcc"]
+    found = list(hooks.questions_of_mmlu(datasets.Dataset.from_list(asked)))
+    assert [row["id"] for row in found] == ["a/1", "b/4", "c/5", "a/2", "c/6", "a/3"]
 
 
 def test_an_answer_key_that_is_no_label_is_refused() -> None:

@@ -38,7 +38,12 @@ def command(
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; by default runs/, the model's name and the tasks.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Ask only the first N questions of each task.", min=1)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Ask only the first N questions of each task; with --form logprob N of each subject of mmlu.", min=1
+        ),
+    ] = None,
     shots: Annotated[
         int | None, typer.Option(help="Worked examples before each question; by default as published.", min=0, max=64)
     ] = None,

@@ -30,7 +30,8 @@ class BenchmarkSettings(Settings):
         arms: How the model is asked: as it comes, told to reflect, or, where it was taught to, both.
         tuned: A second model, which was taught to reflect: it adds the arm `reflective`.
         data: A folder with the benchmarks' files; by default they come from the hub.
-        limit: How many questions of each task are asked: the first ones.
+        limit: How many questions of each task are asked: the first ones; of mmlu the first of each subject before the
+            second of any, and in the form `logprob` as many of each subject, as lm-eval counts them.
         shots: Worked examples before each question; by default as the benchmark is published.
         without_output: What is scored of a reply that was to have an `<output>` and has none.
         run_code: Whether code that the model wrote may be run, in a sandbox.

@@ -163,5 +163,10 @@ questions_of_math = _questions(rows.math)
 questions_of_ifeval = _questions(rows.ifeval)
 questions_of_humaneval = _questions(rows.humaneval)
 questions_of_arc_challenge = _questions(rows.arc)
-questions_of_mmlu = _questions(rows.mmlu)
 questions_of_gpqa = _questions(rows.gpqa)
+_of_mmlu = _questions(rows.mmlu)
+
+
+def questions_of_mmlu(dataset: Any) -> Any:
+    """The rows of MMLU as questions, of one subject after another: the first ones may be asked alone."""
+    return _of_mmlu(dataset).select(rows.spread(dataset["subject"]))

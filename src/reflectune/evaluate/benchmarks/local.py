@@ -179,6 +179,8 @@ def _mmlu(folder: Path, benchmark: Benchmark, shots: int) -> Questions:
     _file(folder, "mmlu")
     paths = sorted(folder.glob(_FILES["mmlu"][0]))
     found = [row for path in paths for row in _subject(path, benchmark, "_test")]
+    if benchmark.form == "generative":  # of which the first ones may be asked alone; lm-eval has a task for each
+        found = [found[place] for place in rows.spread(row["subject"] for row in found)]
     examples: list[Row] = []
     if shots:
         for path in paths:

@@ -63,7 +63,8 @@ def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
         notes.append(f"only the first {limit:,} of each subject are asked")
     elif limit is not None and limit < count:
         count = limit
-        notes.append(f"only the first {limit:,} are asked")
+        spread = f"only {limit:,} are asked, spread over the subjects"
+        notes.append(spread if benchmark.name == "mmlu" else f"only the first {limit:,} are asked")
     if shots != benchmark.shots:
         notes.append(f"{shots} worked examples in place of {benchmark.shots}")
     if settings.form == "logprob":

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from reflectune.answers.reading import LETTERS, answer_in
 from reflectune.answers.rules import boxed
 from reflectune.records import digest
 
-__all__ = ["arc", "gpqa", "gsm8k", "humaneval", "ifeval", "math", "mmlu"]
+__all__ = ["arc", "gpqa", "gsm8k", "humaneval", "ifeval", "math", "mmlu", "spread"]
 
 Row = dict[str, Any]
 _CALCULATED = re.compile(r"<<[^<>]*>>")
@@ -96,6 +97,16 @@ def mmlu(row: Row, number: int) -> Row:
     place = answer if isinstance(answer, int) else LETTERS.index(answer.strip())
     subject = row.get("subject", "")
     return _choice(f"{subject}/{number}", row["question"].strip(), list(row["choices"]), place) | {"subject": subject}
+
+
+def spread(subjects: Iterable[str]) -> list[int]:
+    """The places of rows, given the subject of each: the first of every subject, then the second of each, and so on."""
+    seen: dict[str, int] = {}
+    turns = []
+    for subject in subjects:
+        turns.append(seen.get(subject, 0))
+        seen[subject] = turns[-1] + 1
+    return sorted(range(len(turns)), key=turns.__getitem__)
 
 
 def gpqa(row: Row, number: int) -> Row:
