@@ -303,7 +303,7 @@ def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., list[
     assert "Since the last time" not in first
     more = reflectune("m", "--tasks", "gsm8k", "--arms", "plain,prompt-only", "--max-tokens", "99", *FILES).stderr
     assert "Since the last time arms changed: plain → plain, prompt-only; max_tokens changed: none → 99" in more
-    assert "limit changed: 4 → none. The earlier figures are replaced." in more
+    assert "limit changed: 4 → none. The earlier figures will be replaced." in more
     kept = Path("run/evaluation.json").read_bytes()
     fewer = CliRunner().invoke(app, ["benchmark", "m", "--tasks", "gsm8k", "--limit", "5", *FILES])
     assert "run holds figures of 6 items, and --limit 5" in str(fewer.exception)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from reflectune.cli.screen import say
 from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.prompts import Prompts
+from reflectune.recipe import AlpacaEvalSettings, BenchmarkSettings, JudgeSettings, Settings
 
 _SILENT = frozenset({"judges", "run_code"})
 """Settings that say nothing new: what the judges turn out to be called, and a permission."""
+_SETTINGS: dict[str, type[Settings]] = {
+    "judge": JudgeSettings,
+    "alpaca-eval": AlpacaEvalSettings,
+    "benchmark": BenchmarkSettings,
+}
 _SHOWN_OF_A_HASH = 8
 
 
@@ -50,14 +57,28 @@ def check_evaluation(run: Path, command: str, settings: Mapping[str, object], *,
         )
     _check_limit(run, earlier, settings.get("limit"))
     before = earlier.settings
-    names = [name for name in dict.fromkeys([*settings, *before]) if name not in _SILENT]
     changed = [
         f"{name} changed: {_plain(before.get(name))} → {_plain(settings.get(name))}"
-        for name in names
-        if before.get(name) != settings.get(name)
+        for name in dict.fromkeys([*settings, *before])
+        if before.get(name) != settings.get(name) and not _is_silent(name, earlier, settings)
     ]
     if changed:
-        say(f"Since the last time {'; '.join(changed)}. The earlier figures are replaced.", quiet=quiet)
+        say(f"Since the last time {'; '.join(changed)}. The earlier figures will be replaced.", quiet=quiet)
+
+
+def _is_silent(name: str, earlier: Evaluation, settings: Mapping[str, object]) -> bool:
+    """Whether a difference says nothing of what was asked for: a setting may be new, or gone, in this version.
+
+    What is none is not written, so that a missing setting may be one that is none now; but one that never is none was
+    not known to the version that wrote the evaluation.
+    """
+    if name in _SILENT:
+        return True
+    if name == "limit" or (name in settings and name in earlier.settings):
+        return False
+    field = _SETTINGS[earlier.command].model_fields.get(name) if earlier.command in _SETTINGS else None
+    never_none = name == "wording" or (field is not None and field.default is not None)
+    return never_none or earlier.versions.get("reflectune") != version("reflectune")
 
 
 def _check_limit(run: Path, earlier: Evaluation, limit: object) -> None:
