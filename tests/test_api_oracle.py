@@ -160,7 +160,7 @@ async def test_an_unknown_model_lists_what_there_is(loopback: Start) -> None:
     async with opened(server.base_url) as oracle:
         with pytest.raises(OracleError, match="has no model 'm'") as caught:
             await oracle.complete(asked())
-    assert "small, large" in caught.value.mend
+    assert caught.value.mend == "It offers small, large: name one of them."
 
 
 async def test_too_long_a_row_fails_alone(loopback: Start) -> None:

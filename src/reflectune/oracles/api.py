@@ -210,7 +210,7 @@ class ApiOracle:
         shown = list(dict.fromkeys([*close, *offered]))[:_MODELS_SHOWN]
         more = f" and {len(offered) - len(shown)} more" if len(offered) > len(shown) else ""
         what = f"{self.settings.base_url} has no model {self.settings.model!r}."
-        return OracleError(what, mend=f"It offers {', '.join(shown)}{more}: name one of them with --oracle.")
+        return OracleError(what, mend=f"It offers {', '.join(shown)}{more}: name one of them.")
 
     def _no_completion(self, error: ValueError) -> OracleBusy:
         return self.wire.busy("bad-reply", f"sent what is no chat completion: {error}")

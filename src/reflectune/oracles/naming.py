@@ -46,7 +46,7 @@ def open_oracle(name: str, address: Address | None = None, recall: Callable[[str
         recall: Gives what an earlier process found out about the endpoint of an oracle, as `knowledge_of` told it.
 
     Raises:
-        SettingsError: The name is empty, or the endpoint needs a key and there is none.
+        SettingsError: The name is empty or ends in `@`, or the endpoint needs a key and there is none.
         MissingExtraError: A local model needs the extra `local`.
         OracleError: A local model's file is missing or cannot be read.
     """
@@ -72,11 +72,16 @@ def settings_of(name: str, address: Address) -> ApiSettings:
     """What is needed to ask the model of an endpoint, `MODEL` or `MODEL@URL`.
 
     Raises:
-        SettingsError: The name is empty, or the endpoint needs a key and there is none.
+        SettingsError: The name is empty or ends in `@`, or the endpoint needs a key and there is none.
     """
-    model, _, url = name.partition("@")
+    model, at, url = name.partition("@")
     if not model:
         raise SettingsError(f"{name!r} names no model.", mend="Write MODEL, MODEL@URL, or local.")
+    if at and not url.strip():
+        raise SettingsError(
+            f"{name!r} has no address after the @.",
+            mend=f"Write {model}@URL (is the variable that holds it set?), or {model} alone.",
+        )
     variables = _variables()
     base_url = url or base_url_of(name, address) or _OPENAI
     key = variables.get(address.key_env)
@@ -84,7 +89,7 @@ def settings_of(name: str, address: Address) -> ApiSettings:
         raise SettingsError(
             f"{_OPENAI} needs a key, and the variable {address.key_env} is not set.",
             mend=f"export {address.key_env}=..., write it into .env, name another variable with --key-env, "
-            "or use --oracle local.",
+            "or name the model local, which needs none.",
         )
     return ApiSettings(
         model=model,
