@@ -252,6 +252,8 @@ def test_a_dry_run_asks_and_writes_nothing(asked: Callable[..., list[ScriptedOra
     ("words", "code", "what", "mend"),
     [
         (["--tasks", "typo"], 2, "tasks does not fit", "--help"),
+        (["--tasks", "gsm9k"], 2, "tasks does not fit", "Did you mean gsm8k?"),
+        (["--tasks", ""], 2, "tasks is empty", "Name one at least"),
         (["--tasks", "gsm8k", "--arms", "loud"], 2, "arms does not fit", "--help"),
         (["--tasks", "hellaswag"], 2, "hellaswag has no generative form", "--help"),
         (["--tasks", "humaneval"], 2, "--run-code", "--help"),

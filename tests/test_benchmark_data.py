@@ -184,11 +184,12 @@ def test_what_is_asked_is_counted_and_told(own: Path) -> None:
     [
         ({"tasks": ["hellaswag"]}, "hellaswag has no generative form"),
         ({"tasks": ["gsm8k"], "form": "logprob"}, "gsm8k has no logprob form"),
-        ({"tasks": ["gsm8k", "gsm8k"]}, "named twice"),
+        ({"tasks": ["math", "gsm8k", "gsm8k"]}, "the task gsm8k is named twice"),
+        ({"tasks": ["gsm8k"], "arms": ["plain", "plain"]}, "the arm plain is named twice"),
         ({"tasks": ["mmlu"], "form": "logprob", "arms": ["prompt-only"]}, "logprob has no arms"),
         ({"tasks": ["gsm8k"], "tuned": "m", "arms": ["plain", "reflective"]}, "leave it out"),
         ({"tasks": ["humaneval"]}, "--run-code"),
-        ({"tasks": []}, "tasks does not fit"),
+        ({"tasks": []}, "A test: tasks is empty"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], told: str) -> None:

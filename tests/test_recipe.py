@@ -35,6 +35,7 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path) -> None:
             "Leave reflect at both",
         ),
         ({}, "data does not fit", "--help"),
+        ({"data": "x", "recycle": {"versions": "choosen"}}, r"recycle\.versions does not fit", "Did you mean chosen?"),
     ],
 )
 def test_what_does_not_fit_is_named(values: dict[str, object], what: str, mend: str) -> None:

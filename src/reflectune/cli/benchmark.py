@@ -53,8 +53,8 @@ def command(
     run_code: Annotated[
         bool, typer.Option("--run-code", help="Allow humaneval to run code that the model wrote, in a sandbox.")
     ] = False,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature; greedy by default.")] = 0.0,
-    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; greedy by default.", min=0, max=2)] = 0.0,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.", min=0.01, max=1)] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="The most tokens of a reply; by default the model's own.", min=1)
     ] = None,

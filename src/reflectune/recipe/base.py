@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reflectune.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Shape = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 
@@ -22,6 +26,8 @@ _PLAIN = {
     "kinds": "it is one of arithmetic, dropped-condition, wrong-unit and misread-question",
 }
 """What is wrong with a value, where the rule that refuses it would say it less plainly."""
+_HELP = "See the command's --help."
+_QUOTED = re.compile(r"'([^']*)'")
 _MENDS = {"recycle": "Leave reflect at both, or versions at reflected."}
 """What to do about settings of a stage that do not go together."""
 
@@ -101,18 +107,27 @@ def _explained(error: ValidationError, source: str, model: type[Settings]) -> Se
     path = ".".join(str(part) for part in first["loc"])
     told = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error" and (path in _MENDS or not path):
-        return SettingsError(f"{source}: {told}.", mend=_MENDS.get(path, "See the command's --help."))
+        return SettingsError(f"{source}: {told}.", mend=_MENDS.get(path, _HELP))
     if first["type"] != "extra_forbidden":
         names = [part for part in first["loc"] if isinstance(part, str)]
-        why = _PLAIN.get(names[-1] if names else "") or told
         path = ".".join(names)
+        if first["type"] == "too_short" and not first["input"]:
+            return SettingsError(f"{source}: {path} is empty.", mend="Name one at least; see the command's --help.")
+        why = _PLAIN.get(names[-1] if names else "") or told
         given = "" if first["type"] == "missing" else f", and it is {first['input']!r}"
-        return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend="See the command's --help.")
+        return SettingsError(f"{source}: {path} does not fit: {why}{given}.", mend=_meant(first) or _HELP)
     known = _stage_of(model, path).model_fields
     name = str(first["loc"][-1])
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(known)}."
     return SettingsError(f"{source}: there is no setting {path}.", mend=hint)
+
+
+def _meant(error: ErrorDetails) -> str:
+    """What a value that is none of those that are expected may have been meant to be; nothing where none is near."""
+    known = _QUOTED.findall(str(error.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(str(error["input"]), known, 1) if error["type"] == "literal_error" else []
+    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _stage_of(model: type[Settings], path: str) -> type[Settings]:

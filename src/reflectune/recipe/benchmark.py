@@ -66,8 +66,9 @@ class BenchmarkSettings(Settings):
         known = _ONLY[self.form]
         if wrong := next((name for name in self.tasks if name not in known), None):
             raise ValueError(f"{wrong} has no {self.form} form; those that have one are {', '.join(known)}")
-        if len(set(self.tasks)) < len(self.tasks) or len(set(self.arms)) < len(self.arms):
-            raise ValueError("a task or an arm is named twice")
+        for kind, names in {"task": self.tasks, "arm": self.arms}.items():
+            if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+                raise ValueError(f"the {kind} {twice} is named twice")
         if self.form == "logprob" and (self.arms != ("plain",) or self.tuned is not None):
             raise ValueError("the form logprob has no arms: nothing is written, so nothing can be reflected on")
         if self.tuned is not None and "reflective" in self.arms:
