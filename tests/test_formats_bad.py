@@ -114,6 +114,11 @@ def test_a_missing_file_has_a_neighbour(tmp_path: Path) -> None:
         open_source(tmp_path / "trian.jsonl")
     with pytest.raises(InputError, match="no such file\nCheck the path"):
         open_source(tmp_path / "nothing" / "alike.jsonl")
+    (tmp_path / "broken.json").write_text(LINE)
+    with pytest.raises(InputError, match="no such file\nCheck the path"):
+        open_source(tmp_path / "nope.json")  # only the ending is alike
+    with pytest.raises(InputError, match=r"Did you mean .*train\.jsonl\?"):
+        open_source(tmp_path / "train.json")
 
 
 def test_a_folder_lists_its_data_files(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_the_embedded_model_judges() -> None:
     ("words", "code", "what", "mend"),
     [
         (["a.json"], 2, "Two files of answers are compared, and 1 are named", "judge A B"),
-        (["a.json", "nope.json"], 1, "no such file", "Did you mean other.json"),
+        (["a.json", "nope.json"], 1, "no such file", "Check the path"),
         (["a.json", "other.json"], 1, "no question in common", "same instructions"),
         (["a.json", "b.json", "--judge", "x", "--judge", "x"], 2, "The judges are x, x", "two different ones"),
         (["a.json", "b.json", *["--judge", "x", "--judge", "y", "--judge", "z"]], 2, "x, y, z", "one judge"),

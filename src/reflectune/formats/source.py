@@ -26,6 +26,8 @@ OWN_IDS = ("id", "uid", "uuid", "idx", "message_tree_id")
 """Columns that name a row; the first one present wins. Others, such as `question_id`, may repeat in sound data."""
 
 _SAMPLE = 50
+_NEAR = 0.6
+"""How alike two names are, up to their first dot, where one may be meant by the other: an ending says nothing."""
 _LONGEST_ID = 200
 _LONGEST_RAW = 2_000
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
@@ -165,8 +167,11 @@ def _is_data(path: Path) -> bool:
 
 def _similar(path: Path) -> str:
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"Did you mean {path.parent / close[0]}?" if close else "Check the path; a hub data set is named org/name"
+    close = difflib.get_close_matches(path.name, siblings, n=len(siblings) or 1)
+    stem = path.name.partition(".")[0]
+    meant = (name for name in close if difflib.SequenceMatcher(None, stem, name.partition(".")[0]).ratio() >= _NEAR)
+    name = next(meant, None)
+    return f"Did you mean {path.parent / name}?" if name else "Check the path; a hub data set is named org/name"
 
 
 class Names:
