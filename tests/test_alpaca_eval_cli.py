@@ -98,7 +98,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 def test_stored_annotations_need_no_judge() -> None:
     summary = told("--annotations", stored())
-    run = Path("runs/mine-alpaca-eval")
+    run = Path("runs/mine-against-ref-by-someone")
     assert summary["run"] == str(run)
     assert (summary["items"], summary["judged"], summary["failed"], summary["requests"]) == (24, 24, 0, 0)
     [model] = summary["models"]
@@ -138,7 +138,7 @@ def test_the_table_shows_both_win_rates_beside_each_other() -> None:
 def test_several_models_stand_in_one_leaderboard() -> None:
     one, other = stored(), stored("other.json", generator="theirs/7b", preferences=(1, 1, 2))
     summary = told("--annotations", one, "--annotations", other)
-    run = Path("runs/alpaca-eval")
+    run = Path("runs/2-models-against-ref-by-someone")
     assert summary["run"] == str(run)
     assert [model["model"] for model in summary["models"]] == ["mine", "theirs/7b"]
     with (run / "leaderboard.csv").open() as stream:
@@ -166,7 +166,7 @@ def test_missing_preferences_are_failures_that_add_up() -> None:
     summary = told("--annotations", stored(preferences=(1, 2, None)), code=3)
     assert (summary["judged"], summary["failed"]) == (16, 8)
     assert summary["failures"] == {"no-preference": 8}
-    failures = lines(Path("runs/mine-alpaca-eval/annotation_failures.jsonl"))
+    failures = lines(Path("runs/mine-against-ref-by-someone/annotation_failures.jsonl"))
     assert len(failures) == 8
     assert failures[0]["detail"] == "row 3: the judge gave no preference."
     assert told("--annotations", "annotations.json", "--max-failed", "0.5")["failed"] == 8
@@ -177,7 +177,7 @@ def test_missing_preferences_are_failures_that_add_up() -> None:
 def test_a_judge_prefers_and_its_verdicts_are_kept(pairs: tuple[str, ...], asked: Script) -> None:
     oracle = asked(leaning)
     summary = told(*pairs, "--judge", "some-judge")
-    run = Path("runs/mine-alpaca-eval")
+    run = Path("runs/mine-against-ref-by-some-judge")
     assert (summary["judged"], summary["requests"], summary["cached"]) == (24, 24, 0)
     [model] = summary["models"]
     assert model["win_rate"] == pytest.approx(90)
@@ -198,7 +198,7 @@ def test_a_judge_prefers_and_its_verdicts_are_kept(pairs: tuple[str, ...], asked
     assert (again["requests"], again["cached"], again["models"]) == (0, 24, summary["models"])
     assert len(oracle.requests) == 24
     with pytest.raises(RunError, match="what its own judge said"):
-        told_error("--annotations", str(run / "annotations.json"))
+        told_error("--annotations", str(run / "annotations.json"), "--run", str(run))
     assert told("--annotations", str(run / "annotations.json"), "--run", "copy")["models"] == summary["models"]
 
 
@@ -207,7 +207,7 @@ def test_a_judge_without_probabilities_is_told_of_once(pairs: tuple[str, ...], a
     shown = reflectune(*pairs)
     assert shown.stderr.count("tells no probabilities") == 1
     assert "Verdicts: 24 plain" in shown.stderr
-    assert "verdicts: 24 plain" in Evaluation.load(Path("runs/mine-alpaca-eval/evaluation.json")).scores[0].note
+    assert "verdicts: 24 plain" in Evaluation.load(Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/evaluation.json")).scores[0].note
     asked(good_is)
     assert "tells no" not in reflectune(*pairs, "--form", "plain", "--run", "plain").stderr
 
@@ -221,9 +221,9 @@ def test_what_has_no_pair_or_no_verdict_is_a_failure(asked: Script) -> None:
     assert (summary["items"], summary["judged"]) == (25, 21)
     [found] = summary["models"]
     assert (found["n_total"], found["failed"], found["items"]) == (21, 4, 25)
-    rows = json.loads(Path("runs/mine-alpaca-eval/annotations.json").read_text())
+    rows = json.loads(Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/annotations.json").read_text())
     assert [row["index"] for row in rows if row["preference"] is None] == [5]
-    assert len(lines(Path("runs/mine-alpaca-eval/annotation_failures.jsonl"))) == 4
+    assert len(lines(Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/annotation_failures.jsonl"))) == 4
     reflectune(model, "--reference", reference, code=3)
 
 
@@ -231,14 +231,14 @@ def test_a_judge_that_never_gives_a_verdict(pairs: tuple[str, ...], asked: Scrip
     asked(lambda _: "Hm.")
     summary = told(*pairs, code=3)
     assert (summary["judged"], summary["failed"], summary["models"]) == (0, 24, [])
-    assert not Path("runs/mine-alpaca-eval/evaluation.json").exists()
+    assert not Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/evaluation.json").exists()
     shown = reflectune(*pairs, code=3).stderr
     assert "24 of 24 instructions have no verdict: 24 no-label" in shown
     assert "--form plain" in shown
 
 
 def test_figures_never_stand_beside_the_annotations_of_others(pairs: tuple[str, ...], asked: Script) -> None:
-    run = Path("runs/mine-alpaca-eval")
+    run = Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct")
     made = [run / "evaluation.json", run / "leaderboard.csv"]
     asked(leaning)
     told(*pairs)
@@ -260,19 +260,19 @@ def test_figures_never_stand_beside_the_annotations_of_others(pairs: tuple[str, 
 
 def test_what_changed_is_told_and_fuller_figures_stay(pairs: tuple[str, ...], asked: Script) -> None:
     asked(leaning)
-    quiet = reflectune(*pairs, "--limit", "12").stderr
-    assert "Since the last time" not in quiet + reflectune(*pairs, "--limit", "12").stderr
-    more = reflectune(*pairs).stderr
-    assert "Since the last time limit changed: 12 → none. The earlier figures are replaced." in more
+    quiet = reflectune(*pairs, "--run", "run", "--limit", "12").stderr
+    assert "Since the last time" not in quiet + reflectune(*pairs, "--run", "run", "--limit", "12").stderr
+    more = reflectune(*pairs, "--run", "run").stderr
+    assert "Since the last time limit changed: 12 → none. The earlier figures will be replaced." in more
     other = answers("other.json", "bad answer", "ref")
-    shown = reflectune(pairs[0], "--reference", other, "--judge", "else", "--both-orders").stderr
+    shown = reflectune(pairs[0], "--run", "run", "--reference", other, "--judge", "else", "--both-orders").stderr
     for told_of in ("reference changed: r.json → other.json", "judge changed: local → else", "both_orders changed"):
         assert told_of in shown
-    kept = Path("runs/mine-alpaca-eval/evaluation.json").read_bytes()
+    kept = Path("run/evaluation.json").read_bytes()
     with pytest.raises(SettingsError, match="figures of 24 items, and --limit 23"):
-        told_error(*pairs, "--limit", "23")
-    assert Path("runs/mine-alpaca-eval/evaluation.json").read_bytes() == kept
-    assert told(*pairs, "--limit", "24")["judged"] == 24
+        told_error(*pairs, "--run", "run", "--limit", "23")
+    assert Path("run/evaluation.json").read_bytes() == kept
+    assert told(*pairs, "--run", "run", "--limit", "24")["judged"] == 24
 
 
 def test_a_dry_run_asks_and_writes_nothing(pairs: tuple[str, ...], asked: Script) -> None:
@@ -294,7 +294,7 @@ def test_interrupted_it_goes_on(pairs: tuple[str, ...], asked: Script) -> None:
     oracle = asked(interrupted)
     summary = told(*pairs, code=130)
     assert summary["pending"] > 0
-    run = Path("runs/mine-alpaca-eval")
+    run = Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct")
     assert not (run / "evaluation.json").exists()  # figures of a part are no evaluation
     assert (run / "annotations.json").is_file()
     more = asked(leaning)

@@ -177,6 +177,30 @@ def test_of_a_reply_that_reflects_only_the_output_is_the_answer(monkeypatch: pyt
     assert "<reflection>" in oracle.requests[0].messages[0].content
 
 
+def test_what_was_asked_otherwise_is_told_and_keeps_out_of_the_way(
+    loopback: Callable[..., Loopback], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = loopback()
+    words = ("generate", f"m@{server.base_url}", write("q.jsonl", {"text": "Why?"}))
+    reflectune(*words)
+    assert "Since the last time temperature changed: None → 0.5" in reflectune(*words, "--temperature", "0.5").stderr
+    reflecting = told(*words[1:], "--reflect")
+    assert (reflecting["model"], reflecting["run"]) == ("m-reflecting", "runs/q-m-reflecting")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    failed = CliRunner().invoke(app, ["generate", "gpt-4o", words[2], "--run", "new"])
+    assert isinstance(failed.exception, SettingsError)  # no key: the same command works once there is one
+    assert not Path("new").exists()
+
+
+def test_a_budget_that_ends_is_named(loopback: Callable[..., Loopback]) -> None:
+    Path("prices.yaml").write_text("m: {input: 100, output: 400}\n")
+    words = (f"m@{loopback().base_url}", write("q.jsonl", {"text": "Why?"}), "--prices", "prices.yaml")
+    stopped = reflectune("generate", *words, "--budget", "0.001", code=4)
+    assert "The budget of $0.001" in stopped.stderr
+    assert "1 rows are pending" in stopped.stderr
+
+
 def test_a_dry_run_asks_and_writes_nothing() -> None:
     data = write("questions.jsonl", {"text": "Why?"})
     assert told("m@http://127.0.0.1:9/v1", data, "--dry-run") == {"rows": 1, "requests": 1}

@@ -75,7 +75,7 @@ def test_two_files_are_judged_and_saved(asked: Callable[..., ScriptedOracle]) ->
     a = answers("a.json", ["good one", "good", "good", "bad", "good", "bad"], dataset="s", generator="m/a")
     b = answers("b.json", ["bad", "bad", "good", "good and long", "bad"], dataset="s")
     summary = told(a, b, "--judge", "j", "--max-failed", "0.2")
-    run = Path("runs/m-a-against-b")
+    run = Path("runs/m-a-against-b-by-j")
     assert (summary["run"], summary["a"], summary["b"], summary["items"]) == (str(run), "m/a", "b", 6)
     [judge] = summary["judges"]
     assert (judge["verdicts"], judge["failed"], judge["failures"]) == (5, 1, {"no-counterpart": 1})
@@ -103,10 +103,10 @@ def test_the_same_command_asks_nothing_twice(asked: Callable[..., ScriptedOracle
     oracle = asked(by_text)
     a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
     first = told(a, b, "--judge", "j", "--limit", "4")
-    kept = Path("runs/a-against-b/verdicts.jsonl").read_bytes()
+    kept = Path("runs/a-against-b-by-j/verdicts.jsonl").read_bytes()
     again = told(a, b, "--judge", "j", "--limit", "4")
     assert (first["requests"], again["requests"], again["cached"], len(oracle.requests)) == (8, 0, 8, 8)
-    assert Path("runs/a-against-b/verdicts.jsonl").read_bytes() == kept
+    assert Path("runs/a-against-b-by-j/verdicts.jsonl").read_bytes() == kept
     assert told(a, b, "--judge", "j")["requests"] == 4
 
 
@@ -116,10 +116,10 @@ def test_two_judges_and_how_far_they_agree(asked: Callable[..., ScriptedOracle])
     shown = reflectune(a, b, "--judge", "one", "--judge", "two", "--name-a", "[red]A", "--name-b", "B").stderr
     assert "[red]A against B, judged by one" in shown
     assert "Cohen's kappa 1.000" in shown
-    saved = Evaluation.load(Path("runs/red-A-against-B/evaluation.json"))
+    saved = Evaluation.load(Path("runs/red-A-against-B-by-one-and-two/evaluation.json"))
     [kappa] = [score for score in saved.scores if score.metric == "kappa"]
     assert (kappa.value, kappa.items, kappa.judge and kappa.judge.count("structured")) == (1, 6, 2)
-    assert {row["judge"] for row in lines(Path("runs/red-A-against-B/verdicts.jsonl"))} == {"one", "two"}
+    assert {row["judge"] for row in lines(Path("runs/red-A-against-B-by-one-and-two/verdicts.jsonl"))} == {"one", "two"}
     assert not reflectune(a, b, "--judge", "one", "--quiet").stderr
 
 
@@ -130,7 +130,7 @@ def test_replies_that_are_no_verdict_end_with_3(asked: Callable[..., ScriptedOra
     [judge] = summary["judges"]
     assert (judge["verdicts"], judge["failed"], judge["failures"]) == (5, 1, {"invalid": 1})
     assert judge["sets"]["all"]["ties"] == 0
-    assert lines(Path("runs/a-against-b/judge_failures.jsonl"))[0]["raw"] == "8 9"
+    assert lines(Path("runs/a-against-b-by-j/judge_failures.jsonl"))[0]["raw"] == "8 9"
     assert "1 questions have no verdict, and are no ties: 1 invalid" in reflectune(a, b, "--judge", "j", code=3).stderr
     assert told(a, b, "--judge", "j", "--max-failed", "0.5")["requests"] == 0
 
@@ -145,7 +145,7 @@ def test_an_interrupted_judge_goes_on(asked: Callable[..., ScriptedOracle]) -> N
     a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
     first = told(a, b, "--judge", "j", "--max-concurrency", "1", code=130)
     assert first["judges"][0]["pending"] == 5
-    notes = {score.note for score in Evaluation.load(Path("runs/a-against-b/evaluation.json")).scores}
+    notes = {score.note for score in Evaluation.load(Path("runs/a-against-b-by-j/evaluation.json")).scores}
     assert all("5 pairs are not judged yet" in note for note in notes)
     again = told(a, b, "--judge", "j")
     assert (again["judges"][0]["pending"], again["requests"] + first["requests"]) == (0, 12)
@@ -171,7 +171,7 @@ def test_published_reviews_need_no_judge(tmp_path: Path) -> None:
     assert "1 / 1 / 0" in shown
     summary = told("--reviews", str(path), code=3)
     assert (summary["requests"], summary["judges"][0]["failures"]) == (0, {"unparsable": 1})
-    saved = Evaluation.load(Path("runs/reviews/evaluation.json"))
+    saved = Evaluation.load(Path("runs") / path.stem / "evaluation.json")
     assert {score.benchmark for score in saved.scores} == {"set"}
     assert not told("--reviews", str(path), "--max-failed", "1")["agreement"]
 
@@ -194,7 +194,7 @@ def test_the_embedded_model_judges() -> None:
     summary = told(a, b)
     [judge] = summary["judges"]
     assert (judge["verdicts"], judge["failed"], summary["requests"]) == (2, 0, 48)
-    for row in lines(Path("runs/a-against-b/verdicts.jsonl")):
+    for row in lines(Path("runs/a-against-b-by-j/verdicts.jsonl")):
         for look in Verdict.model_validate(row).looks:
             assert all(1 <= (getattr(look.a, name) or 0) <= 10 for name in ("overall", "helpfulness", "detail"))
             assert look.a.remark
@@ -248,7 +248,7 @@ def test_a_run_that_holds_other_things_is_not_overwritten(asked: Callable[..., S
 
     asked(by_text)
     a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
-    with RunDir(Path("runs/a-against-b")) as run:
+    with RunDir(Path("runs/a-against-b-by-j")) as run:
         run.ingest(open_source(a).rows())
     result = CliRunner().invoke(app, ["judge", a, b, "--judge", "j"])
     assert "holds no verdicts" in str(result.exception)
@@ -257,22 +257,22 @@ def test_a_run_that_holds_other_things_is_not_overwritten(asked: Callable[..., S
 def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., ScriptedOracle]) -> None:
     asked(by_text)
     a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
-    shown = [reflectune(a, b, "--judge", "j", "--limit", "4").stderr for _ in range(2)]
+    shown = [reflectune(a, b, "--run", "run", "--judge", "j", "--limit", "4").stderr for _ in range(2)]
     assert "Since the last time" not in "".join(shown)
-    more = reflectune(a, b, "--judge", "k", "--temperature", "0.5").stderr
+    more = reflectune(a, b, "--run", "run", "--judge", "k", "--temperature", "0.5").stderr
     for told_of in ("judge changed: j → k", "limit changed: 4 → none", "temperature changed: none → 0.5"):
         assert told_of in more
-    assert "The earlier figures are replaced." in more
+    assert "The earlier figures will be replaced." in more
     Path("own/en").mkdir(parents=True)
     Path("own/en/judge_structured.txt").write_text("Judge.\n")
-    reflectune(a, b, "--judge", "k", "--prompts", "own")
+    reflectune(a, b, "--run", "run", "--judge", "k", "--prompts", "own")
     Path("own/en/judge_structured.txt").write_text("Judge well.\n")
-    assert "Since the last time wording changed: " in reflectune(a, b, "--judge", "k", "--prompts", "own").stderr
-    kept = Path("runs/a-against-b/evaluation.json").read_bytes()
-    fewer = CliRunner().invoke(app, ["judge", a, b, "--judge", "k", "--limit", "5"])
+    assert "Since the last time wording changed: " in reflectune(a, b, "--run", "run", "--judge", "k", "--prompts", "own").stderr
+    kept = Path("run/evaluation.json").read_bytes()
+    fewer = CliRunner().invoke(app, ["judge", a, b, "--run", "run", "--judge", "k", "--limit", "5"])
     assert "figures of 6 items, and --limit 5" in str(fewer.exception)
-    assert Path("runs/a-against-b/evaluation.json").read_bytes() == kept
-    assert told(a, b, "--judge", "k", "--limit", "6")["items"] == 6
+    assert Path("run/evaluation.json").read_bytes() == kept
+    assert told(a, b, "--run", "run", "--judge", "k", "--limit", "6")["items"] == 6
 
 
 @pytest.mark.parametrize("reviewed", [False, True])

@@ -38,7 +38,7 @@ from reflectune.evaluate.alpaca_eval.report import BENCHMARK
 from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.formats import write_rows
 from reflectune.generation import open_model
-from reflectune.generation.naming import file_name
+from reflectune.generation.naming import file_name, model_name
 from reflectune.optional import load_optional
 from reflectune.oracles.engine import Engine
 from reflectune.prompts import Prompts
@@ -59,7 +59,7 @@ class Asked:
         settings: How the judge compares.
         reference: The reference's answers.
         annotations: Files of verdicts that are there already, in place of answers.
-        run: The run's folder; by default named after the model.
+        run: The run's folder; by default named after the model, the reference and the judge.
         name: What the model is called.
         reference_name: What the reference is called.
         quiet: Whether to show only errors.
@@ -74,9 +74,9 @@ class Asked:
     reference_name: str | None = None
     quiet: bool = False
 
-    def folder(self, model: str) -> Path:
-        """The run's folder."""
-        return self.run or Path("runs") / file_name(f"{model}-alpaca-eval")
+    def folder(self, model: str, reference: str, judge: str) -> Path:
+        """The run's folder: by default it names all that a figure depends on."""
+        return self.run or Path("runs") / file_name(f"{model}-against-{reference}-by-{judge}")
 
     @property
     def plain(self) -> dict[str, object]:
@@ -186,7 +186,8 @@ def _stored(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
         raise InputError(
             f"Two files hold annotations of {min(twice)}", mend="Evaluate them one by one, each with its --run."
         )
-    run = asked.folder(models[0] if len(models) == 1 else "")
+    first = read[0].rows[0]
+    run = asked.folder(models[0] if len(models) == 1 else f"{len(models)}-models", first.generator_1, first.annotator)
     outcome = Outcome(run, items=sum(len(annotations.rows) for annotations in read))
     if not dry_run:
         _check_run(asked, run)
@@ -212,7 +213,8 @@ def _judged(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
     model = read_outputs(asked.recipe.data, asked.name)
     items = matched(reference, model)[: asked.recipe.limit]
     pairs = [item for item in items if isinstance(item, Pair)]
-    outcome = Outcome(asked.folder(model.generator), items=len(items))
+    folder = asked.folder(model.generator, reference.generator, model_name(asked.recipe.oracle))
+    outcome = Outcome(folder, items=len(items))
     outcome.requests = len(pairs) * requests_per_pair(asked.settings)
     told = f"{len(items):,} instructions, {len(pairs):,} pairs of {model.generator} and {reference.generator}"
     say(told, quiet=asked.quiet)

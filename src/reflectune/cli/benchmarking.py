@@ -123,10 +123,11 @@ class Outcome:
 
 
 def name_of_run(model: str, settings: BenchmarkSettings) -> str:
-    """What a run's folder is called: by the models, the form and the tasks, so that none takes another's place."""
+    """What a run's folder is called: by the models, the form, the tasks and the arms: none takes another's place."""
     names = [file_name(model_name(name)) for name in (model, settings.tuned) if name]
     form = ("logprob",) if settings.form == "logprob" else ()
-    return "-".join((*names, *form, *settings.tasks))
+    arms = () if settings.arms == ("plain",) or form else settings.arms
+    return "-".join((*names, *form, *settings.tasks, *arms))
 
 
 def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from reflectune.records import Failure
 from reflectune.tags import parse
 
 ANSWERS, FAILURES = "answers.jsonl", "answer_failures.jsonl"
+_NOTE = "generate.yaml"
 REFLECT = "trace_system.txt"
 _FAILED = 3
 
@@ -54,7 +55,8 @@ class Asked:
     @property
     def model(self) -> str:
         """What the model is called in the answers."""
-        return self.name or model_name(self.recipe.oracle)
+        reflecting = "-reflecting" if self.settings.reflect else ""
+        return self.name or f"{model_name(self.recipe.oracle)}{reflecting}"
 
     @property
     def folder(self) -> Path:
@@ -88,12 +90,14 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
             typer.echo(orjson.dumps({"rows": len(rows), "requests": len(questions)}).decode())
         say(f"{len(questions):,} requests to {asked.recipe.oracle}", quiet=asked.quiet)
         return
+    _note_settings(asked)
     made: dict[str, Generated | Failure] = {row.id: row for row in rows if isinstance(row, Failure)}
     inquiry = _ask(asked, questions, made, total=len(rows))
     answers = [_answer(asked, row, made[row.id]) for row in questions if isinstance(made.get(row.id), Generated)]
     failures = [one for one in made.values() if isinstance(one, Failure)]
     for path in (asked.folder / ANSWERS, *([output] if output else [])):
         write_rows(path, answers)
+    asked.settings.save(asked.folder / _NOTE)
     write_rows(asked.folder / FAILURES, (failure.model_dump() for failure in failures))
     summary = {
         "run": str(asked.folder),
@@ -114,6 +118,16 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         typer.echo(orjson.dumps(summary).decode())
     if code := _exit_code(asked.recipe, summary, inquiry):
         raise typer.Exit(code)
+
+
+def _note_settings(asked: Asked) -> None:
+    """Say which settings differ from those of the answers that are there: they will be replaced."""
+    path = asked.folder / _NOTE
+    if (asked.folder / ANSWERS).is_file() and path.is_file():
+        before, now = GenerateSettings.load(path).model_dump(), asked.settings.model_dump()
+        for name, value in now.items():
+            if before[name] != value:
+                say(f"Since the last time {name} changed: {before[name]} → {value}", quiet=asked.quiet)
 
 
 def _ask(asked: Asked, questions: list[Question], made: dict[str, Generated | Failure], total: int) -> Inquiry:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +12,9 @@ from typing import Literal
 from reflectune.cli.asking import calm_collector
 from reflectune.cli.job import address_of, settled
 from reflectune.cli.money import budget_of, dollars
-from reflectune.cli.screen import Meter, Reading
+from reflectune.cli.screen import Meter, Reading, err
 from reflectune.cli.signals import stop_engine_on_signals
+from reflectune.errors import ReflectuneError
 from reflectune.oracles import Oracle
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine, Usage
@@ -27,6 +28,7 @@ Opener = Callable[[str, Address, Callable[[str], str | None]], Oracle]
 Stopped = Literal["", "budget", "interrupt"]
 
 KNOWLEDGE = "knowledge of "
+STATE, LOCK = "state.sqlite", "run.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,9 @@ def inquire(
         SettingsError: There is a budget, and the price is unknown.
     """
     recipe = settled(recipe)
+    new = not (run / STATE).exists()
     run.mkdir(parents=True, exist_ok=True)  # a folder that the run makes itself goes again if it holds no rows
-    with RunDir(run) as folder:
+    with _asked_in(run, new=new) as folder:
         oracle = (open_with or open_oracle)(
             recipe.oracle, address_of(recipe), lambda name: folder.remembered(KNOWLEDGE + name)
         )
@@ -91,7 +94,31 @@ def inquire(
                 folder.remember(KNOWLEDGE + oracle.name, known)
         cost = budget.spent - spent if budget else None
         stopped: Stopped = "" if not engine.stopping else "budget" if engine.out_of_budget else "interrupt"
+        if engine.out_of_budget and budget:
+            err.print(
+                f"The budget of {dollars(recipe.budget or 0.0)} does not pay for another request, of which"
+                f" {dollars(budget.spent)} is spent: a larger --budget goes on."
+            )
         return Inquiry(oracle.name, engine.usage, cost, stopped)
+
+
+@contextmanager
+def _asked_in(run: Path, *, new: bool) -> Iterator[RunDir]:
+    """A run's folder. Where it was new and nobody was asked, nothing is left to stand in a second try's way."""
+    replies = 0
+    try:
+        with RunDir(run) as folder:
+            try:
+                yield folder
+            finally:
+                replies = sum(part.requests for part in folder.spent())
+    except ReflectuneError:
+        if new and not replies:
+            for name in (STATE, f"{STATE}-wal", f"{STATE}-shm", LOCK):
+                (run / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                run.rmdir()
+        raise
 
 
 def show(meter: Meter, engine: Engine, finished: int, reasons: dict[str, int]) -> None:

@@ -19,6 +19,7 @@ from reflectune.evaluate.judge.evaluation import Judged
 from reflectune.evaluate.judge.reviews import Reviews, read_reviews
 from reflectune.formats import parse_mapping
 from reflectune.generation import open_model
+from reflectune.generation.naming import file_name, model_name
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import JudgeSettings, Recipe
 from reflectune.records import Failure
@@ -77,7 +78,8 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json)
         return
-    folder = asked.run or Path("runs") / _file_name(f"{names[0]}-against-{names[1]}")
+    judges = "-and-".join(map(model_name, asked.judges))
+    folder = asked.run or Path("runs") / file_name(f"{names[0]}-against-{names[1]}-by-{judges}")
     source: dict[str, object] = {"files": list(asked.files), "judge": list(asked.judges)}
     source["wording"] = wording(asked.settings.prompts, *PROMPTS)
     source |= {name: value for name in ("map", "limit", "base_url") if (value := getattr(asked.recipe, name))}
@@ -192,13 +194,10 @@ def _read_reviews(asked: Asked) -> Finding:
             err.print(f"{file}: {reviews.differing:,} rows state other scores than their reviews; the reviews count.")
     names = asked.settings.name_a or "Answer1", asked.settings.name_b or "Answer2"
     items = max(sum(len(one.verdicts) + len(one.lost) for one in each) for each in read.values())
-    folder = asked.run or Path("runs") / "reviews"
+    more = f"-and-{len(asked.files) - 1}-more" if len(asked.files) > 1 else ""
+    folder = asked.run or Path("runs") / file_name(f"{Path(asked.files[0]).stem}{more}")
     finding = Finding(folder, names, asked.settings, {"reviews": list(asked.files)}, items)
     for name, each in read.items():
         verdicts = tuple(verdict for one in each for verdict in one.verdicts)
         finding.add(Judged(name, verdicts, tuple(lost for one in each for lost in one.lost), published=True))
     return finding
-
-
-def _file_name(name: str) -> str:
-    return _NOT_IN_NAMES.sub("-", name).strip("-.")[:100]

@@ -12,8 +12,8 @@ from rich.text import Text
 from reflectune.cli.screen import complain, err
 from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.leaderboard import Board, as_markdown, boards, find_evaluations, write_html
-from reflectune.evaluate.leaderboard.board import shown
-from reflectune.evaluate.leaderboard.markdown import headings, sides
+from reflectune.evaluate.leaderboard.board import Row, shown
+from reflectune.evaluate.leaderboard.markdown import measured
 
 
 def lead(runs: Path, path: Path, title: str, *, as_json: bool, quiet: bool) -> None:
@@ -54,14 +54,22 @@ def lead(runs: Path, path: Path, title: str, *, as_json: bool, quiet: bool) -> N
 
 
 def _table(board: Board) -> Table:
+    """A line for each figure: there may be more figures than a terminal has room for side by side."""
     table = Table(title=board.title, title_justify="left", title_style="bold")
-    named = headings(board)
-    for name in named:
+    for name in ("figure", "model"):
         table.add_column(name, overflow="fold")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
     for column in board.columns:
-        table.add_column(column.title, justify="right", overflow="fold")
-    for row in board.rows:
-        cells = (row.cells.get(column) for column in board.columns)
-        figures = (shown(cell.score.metric, cell.score.value) if cell else "" for cell in cells)
-        table.add_row(*(Text(text) for text in (*sides(row, named), *figures)))
+        for row in board.rows:
+            if (cell := row.cells.get(column)) is not None:
+                value = shown(cell.score.metric, cell.score.value)
+                table.add_row(*(Text(text) for text in (column.title, _who(row), value, measured(cell))))
     return table
+
+
+def _who(row: Row) -> str:
+    """A model, how it was asked, and what it was compared with."""
+    against = f" against {row.against}" if row.against else ""
+    judge = f", judged by {row.judge.partition('@')[0]}" if row.judge else ""
+    return f"{row.name}{against}{judge}"

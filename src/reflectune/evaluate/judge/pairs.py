@@ -156,6 +156,8 @@ def model_names(a: Answers, b: Answers, own_a: str | None = None, own_b: str | N
     """What two models are called: as they are told to be, as their rows say, or as their files are called."""
     first, second = own_a or a.name or _stem(a.source), own_b or b.name or _stem(b.source)
     if first == second and not (own_a or own_b):
+        first, second = _stem(a.source), _stem(b.source)
+    if first == second and not (own_a or own_b):
         folders = Path(a.source).resolve().parent.name, Path(b.source).resolve().parent.name
         first, second = (f"{folder}/{first}" for folder in folders)
     return (first, second) if first != second else (f"{first} (A)", f"{second} (B)")

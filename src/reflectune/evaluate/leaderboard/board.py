@@ -18,13 +18,19 @@ TITLES: dict[Form, str] = {
     "alpaca-eval": "AlpacaEval",
     "pairwise": "Judged in pairs, both orders",
 }
+_ALL = "all"
+"""What judge calls all its test sets together."""
 _SETTINGS = (
     *("model", "tuned", "form", "both_orders", "ask", "lang", "prompts", "without_output"),
     *("temperature", "top_p", "max_tokens", "wording"),
 )
 """Settings that change what is measured, and not only how much of it."""
-_PLAIN_COUNTS = frozenset({"wins", "ties", "losses"})
-_NOT_PERCENT = frozenset({"winning-score", "kappa", "sign-test-p"}) | _PLAIN_COUNTS
+_MAIN: dict[Form, tuple[str, ...]] = {
+    "pairwise": ("win-rate", "length-matched-win-rate", "winning-score"),
+    "alpaca-eval": ("win-rate", "lc-win-rate"),
+}
+"""The figures that a table shows, where a form has more than people compare; the others are in `evaluation.json`."""
+_NOT_PERCENT = frozenset({"winning-score"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,8 @@ def boards(evaluations: Iterable[tuple[Path, Evaluation]]) -> list[Board]:
     columns: dict[Form, dict[Column, None]] = {}
     for run, evaluation in evaluations:
         for score in evaluation.scores:
+            if score.metric not in _MAIN.get(score.form, (score.metric,)):
+                continue
             settings = told(evaluation, score)
             column = Column(score.benchmark, score.metric, score.shots)
             columns.setdefault(score.form, {})[column] = None
@@ -203,10 +211,18 @@ def boards(evaluations: Iterable[tuple[Path, Evaluation]]) -> list[Board]:
             cell, before = Cell(score, run), row.cells.get(column)
             row.cells[column] = before.beside(cell) if before else cell
     return [
-        Board(form, tuple(columns[form]), tuple(sorted(rows[form].values(), key=_place)))
+        Board(form, _in_order(columns[form]), tuple(sorted(rows[form].values(), key=_place)))
         for form in get_args(Form)
         if form in rows
     ]
+
+
+def _in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Columns with those of one benchmark side by side, the figure of all benchmarks together first."""
+    found = list(columns)
+    benchmarks = list(dict.fromkeys(column.benchmark for column in found))
+    benchmarks.sort(key=lambda name: name != _ALL)
+    return tuple(sorted(found, key=lambda column: benchmarks.index(column.benchmark)))
 
 
 def is_percent(metric: str) -> bool:
@@ -216,8 +232,6 @@ def is_percent(metric: str) -> bool:
 
 def shown(metric: str, value: float) -> str:
     """A figure as it is written."""
-    if metric in _PLAIN_COUNTS:
-        return f"{value:,.0f}"
     return f"{value:.1f}" if is_percent(metric) else f"{value:.4f}"
 
 

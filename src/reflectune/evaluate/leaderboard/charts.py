@@ -9,7 +9,7 @@ from reflectune.evaluate.leaderboard.board import Board, Row, is_percent
 from reflectune.evaluate.scores import Score
 from reflectune.page.charts import COLOURS, INK, load_altair, picture
 
-__all__ = ["draw"]
+__all__ = ["draw", "left_out"]
 
 _WIDTH, _HEIGHT = 330, 240
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
@@ -24,7 +24,7 @@ def draw(board: Board) -> dict[str, str]:
     """Pictures of a board as SVG, by what lies on their horizontal axis; an axis along which models are alike has none.
 
     Each point is a figure in percent of a model, each line its interval. Colours tell figures apart, and shapes models;
-    of more than there are colours and shapes the first are drawn.
+    of more than there are colours and shapes the first are drawn, and `left_out` says so.
 
     Raises:
         MissingExtraError: altair or vl-convert is not installed.
@@ -44,6 +44,14 @@ def draw(board: Board) -> dict[str, str]:
         if len({point["x"] for point in points}) > 1:
             pictures[title] = picture(_chart(altair, title, points))
     return pictures
+
+
+def left_out(board: Board) -> str:
+    """What the pictures leave out; nothing where they show everything."""
+    figures = sum(is_percent(column.metric) for column in board.columns) - len(COLOURS)
+    models = len(board.rows) - len(_SHAPES)
+    parts = [f"{count} {name}" for count, name in ((figures, "figures"), (models, "models")) if count > 0]
+    return f"The charts leave out {' and '.join(parts)} that the table has." if parts else ""
 
 
 def _point(row: Row, figure: str, x: float, score: Score) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reflectune.errors import MissingExtraError, RunError
 from reflectune.evaluate.leaderboard.board import Board, Cell, Row, shown
-from reflectune.evaluate.leaderboard.charts import draw
+from reflectune.evaluate.leaderboard.charts import draw, left_out
 from reflectune.evaluate.leaderboard.markdown import headings, link_of, measured, sides
 from reflectune.page import page
 
@@ -89,4 +89,5 @@ def _charts(board: Board) -> str:
     figures = "\n".join(
         f"<figure><h3>Score against {escape(title)}</h3>{picture}</figure>" for title, picture in pictures.items()
     )
-    return f"<div class=charts>\n{figures}\n</div>" if figures else ""
+    note = f"<p class=soft>{left_out(board)}</p>\n" if figures and left_out(board) else ""
+    return f"{note}<div class=charts>\n{figures}\n</div>" if figures else ""
