@@ -18,6 +18,7 @@ from reflectune.cli import app
 from reflectune.errors import InputError, OracleError, RunError, SettingsError
 from reflectune.evaluate.alpaca_eval import length_control
 from reflectune.evaluate.scores import Evaluation
+from reflectune.prompts import Prompts
 from reflectune.records import Reply, Request
 from reflectune.testing import Said, ScriptedOracle
 from test_alpaca_eval_judge import good_is, leaning
@@ -207,7 +208,8 @@ def test_a_judge_without_probabilities_is_told_of_once(pairs: tuple[str, ...], a
     shown = reflectune(*pairs)
     assert shown.stderr.count("tells no probabilities") == 1
     assert "Verdicts: 24 plain" in shown.stderr
-    assert "verdicts: 24 plain" in Evaluation.load(Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/evaluation.json")).scores[0].note
+    saved = Evaluation.load(Path("runs/mine-against-ref-by-SmolLM2-135M-Instruct/evaluation.json"))
+    assert "verdicts: 24 plain" in saved.scores[0].note
     asked(good_is)
     assert "tells no" not in reflectune(*pairs, "--form", "plain", "--run", "plain").stderr
 
@@ -277,9 +279,23 @@ def test_what_changed_is_told_and_fuller_figures_stay(pairs: tuple[str, ...], as
 
 def test_a_dry_run_asks_and_writes_nothing(pairs: tuple[str, ...], asked: Script) -> None:
     oracle = asked(leaning)
-    result = reflectune(*pairs, "--both-orders", "--dry-run", "--json", "--limit", "10")
-    assert json.loads(result.stdout) == {"items": 10, "requests": 20}
+    Path("prices.yaml").write_text("j: {input: 1, output: 2}\n")
+    words = (*pairs, "--both-orders", "--dry-run", "--limit", "10", "--judge", "j", "--prices", "prices.yaml")
+    result = reflectune(*words, "--json")
+    told_of = json.loads(result.stdout)
+    sent = told_of["tokens"]["sent"]
+    assert told_of == {
+        "items": 10,
+        "requests": 20,
+        "tokens": {"sent": sent, "received": 160},
+        "cost": pytest.approx((sent + 2 * 160) / 1e6, abs=1e-6),
+    }
+    asked_of_one = len(Prompts().text("en", "alpaca_eval_system.txt").encode())
+    assert 20 * asked_of_one / 3 < sent < 20 * (asked_of_one + 400) / 3
     assert "10 instructions, 20 requests" in result.stderr
+    assert "at most 160 (8 each)" in result.stderr
+    assert "may be asked once more for each" in result.stderr
+    assert reflectune(*words, "--quiet").output == ""
     assert not oracle.requests
     assert not Path("runs").exists()
     assert json.loads(reflectune("--annotations", stored(), "--dry-run", "--json").stdout)["requests"] == 0

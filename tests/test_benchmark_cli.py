@@ -20,6 +20,7 @@ from reflectune.evaluate.benchmarks.code.sandbox import check_sandbox
 from reflectune.evaluate.benchmarks.lm import engine_lm
 from reflectune.evaluate.scores import Evaluation
 from reflectune.oracles.engine import Engine
+from reflectune.prompts import Prompts
 from reflectune.recipe import BenchmarkSettings
 from reflectune.records import Reply, Request
 from reflectune.testing import MemoryStore, Said, ScriptedOracle
@@ -239,11 +240,47 @@ def test_worked_examples_come_as_earlier_turns(asked: Callable[..., list[Scripte
     assert request.messages[1].content == "1+1 = 2\n#### 2"
 
 
+def prices(*models: str) -> str:
+    Path("prices.yaml").write_text("".join(f"{model}: {{input: 1, output: 2}}\n" for model in models))
+    return "prices.yaml"
+
+
+def system_tokens() -> float:
+    return len(Prompts().text("en", "trace_system.txt").encode()) / 3
+
+
+def test_what_the_hub_holds_is_unknown_to_a_dry_run() -> None:
+    words = ("m@http://127.0.0.1:9/v1", "--tasks", "gsm8k", "--limit", "10", "--max-tokens", "100", "--dry-run")
+    found = told(*words, "--prices", prices("m"))
+    assert (found["tokens"], found["cost"]) == ({"sent": None, "received": 1000}, None)
+    shown = reflectune(*words, "--prices", "prices.yaml").stderr
+    assert "at most $0.0020 for the replies; what the prompts cost is unknown" in " ".join(shown.split())
+    assert "unknown: state the price with --prices" in reflectune(*words).stderr
+    weighed = told("m", "--tasks", "truthfulqa", "--form", "logprob", "--dry-run")
+    assert (weighed["requests"], weighed["tokens"], weighed["cost"]) == (0, None, None)
+
+
 def test_a_dry_run_asks_and_writes_nothing(asked: Callable[..., list[ScriptedOracle]]) -> None:
     opened = asked(sums)
     words = ("m", "--tasks", "gsm8k,mmlu", "--arms", "plain,prompt-only", "--tuned", "t", "--dry-run", *FILES)
-    assert told(*words) == {"questions": 54, "requests": 54, "tasks": {"gsm8k": 6, "mmlu": 12}}
-    assert "at most 54 requests" in reflectune(*words).stderr
+    words += ("--max-tokens", "100", "--prices", prices("m", "t"))
+    found = told(*words)
+    sent, cost = found["tokens"]["sent"], found.pop("cost")
+    assert found == {
+        "questions": 54,
+        "requests": 54,
+        "tasks": {"gsm8k": 6, "mmlu": 12},
+        "tokens": {"sent": sent, "received": 5400},
+    }
+    assert 36 * system_tokens() < sent < 36 * system_tokens() + 54 * 200  # two arms of three tell it to reflect
+    assert cost == pytest.approx(sent / 1e6 + 2 * 5400 / 1e6, abs=1e-5)
+    shown = reflectune(*words).stderr
+    assert "at most 36 requests to m\n" in shown
+    assert "at most 18 requests to t\n" in shown
+    assert reflectune(*words, "--quiet").output == ""
+    free = reflectune("local", "--tasks", "gsm8k", "--dry-run", *FILES).stderr
+    assert "at most 3,072 (512 each)" in free
+    assert "nothing: the model runs in this process" in free
     assert not opened
     assert not Path("run").exists()
 

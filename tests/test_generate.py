@@ -203,7 +203,16 @@ def test_a_budget_that_ends_is_named(loopback: Callable[..., Loopback]) -> None:
 
 def test_a_dry_run_asks_and_writes_nothing() -> None:
     data = write("questions.jsonl", {"text": "Why?"})
-    assert told("m@http://127.0.0.1:9/v1", data, "--dry-run") == {"rows": 1, "requests": 1}
+    words = ("m@http://127.0.0.1:9/v1", data, "--dry-run", "--max-tokens", "50", "--system", "x" * 26)
+    tokens = {"sent": 10, "received": 50}  # 30 characters, of which three are a token at the most
+    assert told(*words) == {"rows": 1, "requests": 1, "tokens": tokens, "cost": None}
+    assert "unknown: state the price with --prices" in reflectune("generate", *words).stderr
+    Path("prices.yaml").write_text("m: {input: 1, output: 2}\n")
+    assert told(*words, "--prices", "prices.yaml")["cost"] == pytest.approx(110e-6)
+    shown = reflectune("generate", *words, "--prices", "prices.yaml").stderr
+    assert "tokens sent      about 8 (6 to 10)" in shown
+    assert "at most $0.00011" in shown
+    assert reflectune("generate", *words, "--quiet").output == ""
     assert not Path("runs").exists()
 
 

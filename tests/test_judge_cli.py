@@ -157,6 +157,7 @@ def test_a_dry_run_asks_and_writes_nothing() -> None:
     assert (found["items"], found["pairs"], found["failed"], found["requests"]) == (6, 5, 1, 5 * 2 + 5 * 24)
     assert [judge["judge"] for judge in found["judges"]] == ["gpt-4o@https://api.openai.com/v1", "local"]
     assert found["judges"][0]["cost"]["likely"] > found["judges"][1]["cost"]["likely"] == 0
+    assert reflectune(a, b, "--dry-run", "--quiet").output == ""
     shown = reflectune(a, b, "--dry-run").stderr
     assert "120 requests to local" in shown
     assert "nothing: the model runs in this process" in shown
@@ -194,7 +195,7 @@ def test_the_embedded_model_judges() -> None:
     summary = told(a, b)
     [judge] = summary["judges"]
     assert (judge["verdicts"], judge["failed"], summary["requests"]) == (2, 0, 48)
-    for row in lines(Path("runs/a-against-b-by-j/verdicts.jsonl")):
+    for row in lines(Path("runs/a-against-b-by-SmolLM2-135M-Instruct/verdicts.jsonl")):
         for look in Verdict.model_validate(row).looks:
             assert all(1 <= (getattr(look.a, name) or 0) <= 10 for name in ("overall", "helpfulness", "detail"))
             assert look.a.remark
@@ -267,7 +268,8 @@ def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., Scrip
     Path("own/en/judge_structured.txt").write_text("Judge.\n")
     reflectune(a, b, "--run", "run", "--judge", "k", "--prompts", "own")
     Path("own/en/judge_structured.txt").write_text("Judge well.\n")
-    assert "Since the last time wording changed: " in reflectune(a, b, "--run", "run", "--judge", "k", "--prompts", "own").stderr
+    again = reflectune(a, b, "--run", "run", "--judge", "k", "--prompts", "own").stderr
+    assert "Since the last time wording changed: " in again
     kept = Path("run/evaluation.json").read_bytes()
     fewer = CliRunner().invoke(app, ["judge", a, b, "--run", "run", "--judge", "k", "--limit", "5"])
     assert "figures of 6 items, and --limit 5" in str(fewer.exception)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from reflectune.cli.most import Most
 from reflectune.cli.screen import err
 from reflectune.evaluate.alpaca_eval import Report
 from reflectune.evaluate.intervals import Interval
@@ -31,6 +32,7 @@ class Outcome:
         reports: The figures, one for each model; none where there is no verdict.
         failures: Instructions without a verdict.
         requests: How many requests it takes at the least.
+        most: What the judge may be asked at the most, where nothing is to be asked now.
         asked: What was asked for in this process, and what it cost.
         stopped: What stopped it before its end: `interrupt` or `budget`; nothing where it came to its end.
     """
@@ -40,6 +42,7 @@ class Outcome:
     reports: list[Report] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     requests: int = 0
+    most: list[Most] = field(default_factory=list)
     asked: dict[str, object] = field(default_factory=lambda: dict(_NOBODY))
     stopped: str = ""
 

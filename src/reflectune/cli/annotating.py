@@ -14,6 +14,7 @@ import typer
 from reflectune.cli.annotated import FAILED, Outcome, show_outcome
 from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import inquire, show
+from reflectune.cli.most import Most, most, plain_most, show_most
 from reflectune.cli.screen import Meter, say
 from reflectune.errors import InputError, RunError, SettingsError
 from reflectune.evaluate.alpaca_eval import (
@@ -33,7 +34,7 @@ from reflectune.evaluate.alpaca_eval import (
     requests_per_pair,
     write_leaderboard,
 )
-from reflectune.evaluate.alpaca_eval.annotator import PROMPTS
+from reflectune.evaluate.alpaca_eval.annotator import PROMPTS, messages_of
 from reflectune.evaluate.alpaca_eval.report import BENCHMARK
 from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.formats import write_rows
@@ -118,10 +119,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     else:
         outcome = _judged(asked, anchors, dry_run=dry_run)
     if dry_run:
-        told = {"items": outcome.items, "requests": outcome.requests}
-        say(f"{outcome.items:,} instructions, {outcome.requests:,} requests", quiet=asked.quiet)
-        if as_json:
-            typer.echo(orjson.dumps(told).decode())
+        _show_estimate(asked, outcome, as_json=as_json)
         return
     if not asked.quiet:
         show_outcome(outcome)
@@ -129,6 +127,24 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         typer.echo(orjson.dumps(outcome.summary(time.monotonic() - started)).decode())
     if code := outcome.exit_code(asked.recipe.max_failed):
         raise typer.Exit(code)
+
+
+def _show_estimate(asked: Asked, outcome: Outcome, *, as_json: bool) -> None:
+    say(f"{outcome.items:,} instructions, {outcome.requests:,} requests", quiet=asked.quiet)
+    show_most(outcome.most, quiet=asked.quiet)
+    if outcome.most and asked.settings.form == "weighted":
+        say("  A judge that tells no probabilities may be asked once more for each, plainly.", quiet=asked.quiet)
+    if as_json:
+        told = {"items": outcome.items, "requests": outcome.requests, **plain_most(outcome.most)}
+        typer.echo(orjson.dumps(told).decode())
+
+
+def _most(asked: Asked, pairs: list[Pair], requests: int) -> Most:
+    """What the judge may be asked at the most, where it tells what it is asked for."""
+    settings, prompts = asked.settings, Prompts(asked.settings.prompts)
+    texts = (message.content for pair in pairs for message in messages_of(pair, "model", settings, prompts))
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts) * requests_per_pair(settings)
+    return most(asked.recipe, requests, size, lambda default: settings.sampling(default, settings.form))
 
 
 def _check(asked: Asked) -> None:
@@ -219,6 +235,7 @@ def _judged(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
     told = f"{len(items):,} instructions, {len(pairs):,} pairs of {model.generator} and {reference.generator}"
     say(told, quiet=asked.quiet)
     if dry_run:
+        outcome.most = [_most(asked, pairs, outcome.requests)]
         return outcome
     _check_run(asked, outcome.run)
     made: dict[str, Judged] = {}

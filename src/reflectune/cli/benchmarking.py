@@ -19,13 +19,14 @@ from reflectune.cli.comparing import plain, show_comparisons
 from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import Stopped, inquire, show
 from reflectune.cli.job import address_of
+from reflectune.cli.most import Most, most, plain_most, show_most
 from reflectune.cli.screen import Meter, err, say
 from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.benchmarks.comparison import Comparison, compare
 from reflectune.evaluate.benchmarks.generative import Subject, ask_and_score, figures_of
 from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.lm import Unfinished
-from reflectune.evaluate.benchmarks.parts import Part, parts_of
+from reflectune.evaluate.benchmarks.parts import Part, bytes_of, parts_of
 from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
 from reflectune.formats import write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
@@ -317,19 +318,32 @@ def _show_scores(scores: Sequence[Score]) -> None:
 
 
 def _show_estimate(parts: Sequence[Part], questions: int, asked: Asked, *, as_json: bool) -> None:
-    requests = questions if asked.settings.form == "generative" else 0
-    if as_json:
-        tasks = {part.benchmark.name: part.count for part in parts}
-        typer.echo(orjson.dumps({"questions": questions, "requests": requests, "tasks": tasks}).decode())
-        return
     for part in parts:
         about = f" ({'; '.join(part.notes)})" if part.notes else ""
-        err.print(f"{part.benchmark.name}: {part.count:,} questions{about}")
+        say(f"{part.benchmark.name}: {part.count:,} questions{about}", quiet=asked.quiet)
     for subject in asked.subjects:
-        err.print(f"{subject.model}: {', '.join(subject.arms)}")
-    err.print(
-        f"at most {requests:,} requests" if requests else f"{questions:,} questions are weighed, none is answered"
-    )
+        say(f"{subject.model}: {', '.join(subject.arms)}", quiet=asked.quiet)
+    found = [] if asked.settings.form == "logprob" else [_most(asked, subject, parts) for subject in asked.subjects]
+    if not found:
+        say(f"{questions:,} questions are weighed, none is answered", quiet=asked.quiet)
+    show_most(found, quiet=asked.quiet)
+    if as_json:
+        told = {
+            "questions": questions,
+            "requests": sum(one.requests for one in found),
+            "tasks": {part.benchmark.name: part.count for part in parts},
+            **(plain_most(found) if found else {"tokens": None, "cost": None}),
+        }
+        typer.echo(orjson.dumps(told).decode())
+
+
+def _most(asked: Asked, subject: Subject, parts: Sequence[Part]) -> Most:
+    """What a model may be asked at the most."""
+    sizes = [bytes_of(part, asked.settings, arm) for part in parts for arm in subject.arms]
+    known = [size for size in sizes if size is not None]
+    prompts = sum(known) if len(known) == len(sizes) else None
+    requests = len(subject.arms) * sum(part.count for part in parts)
+    return most(asked.recipe, requests, prompts, asked.settings.sampling, subject.model)
 
 
 def _exit_code(recipe: Recipe, outcome: Outcome) -> int:

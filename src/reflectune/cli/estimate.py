@@ -11,18 +11,17 @@ import orjson
 import typer
 
 from reflectune.cli.intake import taken
-from reflectune.cli.job import check_batch, settled, source_of
-from reflectune.cli.money import Range, dollars, own_prices
+from reflectune.cli.job import check_batch, source_of
+from reflectune.cli.money import Range, dollars
+from reflectune.cli.most import TOKENS_PER_BYTE, price_for
 from reflectune.cli.screen import err
-from reflectune.oracles.prices import Price, price_of
+from reflectune.oracles.prices import Price
 from reflectune.prompts import Language, Prompts
 from reflectune.recipe import Recipe, RecycleSettings
 from reflectune.records import Example, Reflection
 from reflectune.recycling import requests_per_row, waves_per_row
 
 _NOTHING = Range(0.0, 0.0, 0.0)
-_TOKENS_PER_BYTE = Range(1 / 5, 1 / 4, 1 / 3)
-"""Of UTF-8, in a byte-pair vocabulary: about four letters of English, or one and a third Chinese characters."""
 _REQUESTS_AGAIN = Range(1.0, 1.03, 1.2)
 """How many times a request is made on the whole: replies that are rejected are asked for again."""
 _REWRITE = Range(0.7, 1.3, 3.0)
@@ -91,23 +90,25 @@ def estimate(recipe: Recipe) -> Estimate:
             pair_bytes += _bytes_of(row.example)
     found.requests = each * (found.rows - found.unread.total())
     replies = _product(Range(1, 1, 1).times(found.requests), _REQUESTS_AGAIN)
-    sent = _TOKENS_PER_BYTE.times(found.requests * rubric + each * pair_bytes)
+    sent = TOKENS_PER_BYTE.times(found.requests * rubric + each * pair_bytes)
     found.prompt_tokens = _product(sent, _REQUESTS_AGAIN)
     if dialogue:
         found.completion_tokens = _product(replies, _TURN)
     else:
-        pairs = _product(_product(_TOKENS_PER_BYTE.times(each * pair_bytes), _REWRITE), _REQUESTS_AGAIN)
+        pairs = _product(_product(TOKENS_PER_BYTE.times(each * pair_bytes), _REWRITE), _REQUESTS_AGAIN)
         found.completion_tokens = _product(replies, _CRITIQUE).plus(pairs)
-    price = _price(recipe)
+    price = price_for(recipe)
     found.cost = _cost(found, price, batch=recipe.batch) if price else None
     return found
 
 
-def show_estimate(recipe: Recipe, run: Path, *, as_json: bool) -> None:
+def show_estimate(recipe: Recipe, run: Path, *, as_json: bool, quiet: bool = False) -> None:
     """Print an estimate; where the run is there already, that it counts what is done once more."""
     found = estimate(recipe)
     if as_json:
         typer.echo(orjson.dumps(found.plain()).decode())
+        return
+    if quiet:
         return
     err.print(f"{recipe.data}: {found.rows:,} rows, {source_of(recipe).describe()}")
     for reason, count in sorted(found.unread.items()):
@@ -132,14 +133,6 @@ def _told(cost: Range | None) -> str:
     if cost is None:
         return "unknown: state the price with --prices"
     return cost.money() if cost.high else "nothing: the model runs in this process"
-
-
-def _price(recipe: Recipe) -> Price | None:
-    """The price of the oracle that a recipe names, whose whole name says where it is."""
-    name = recipe.oracle
-    if name.split(":")[0] != "local" and "@" not in name:
-        name = f"{name}@{settled(recipe).base_url}"
-    return price_of(name, own_prices(recipe))
 
 
 def _cost(found: Estimate, price: Price, *, batch: bool) -> Range:

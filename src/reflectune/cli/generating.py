@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 import typer
 
 from reflectune.cli.inquiry import Inquiry, inquire, show
+from reflectune.cli.most import most, plain_most, show_most
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, err, say
 from reflectune.errors import SettingsError
@@ -86,9 +88,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     told = f"{asked.recipe.data}: {len(rows):,} rows, {len(questions):,} prompts"
     say(told, quiet=asked.quiet)
     if dry_run:
-        if as_json:
-            typer.echo(orjson.dumps({"rows": len(rows), "requests": len(questions)}).decode())
-        say(f"{len(questions):,} requests to {asked.recipe.oracle}", quiet=asked.quiet)
+        _show_estimate(asked, len(rows), questions, as_json=as_json)
         return
     _note_settings(asked)
     made: dict[str, Generated | Failure] = {row.id: row for row in rows if isinstance(row, Failure)}
@@ -130,15 +130,25 @@ def _note_settings(asked: Asked) -> None:
                 say(f"Since the last time {name} changed: {before[name]} → {value}", quiet=asked.quiet)
 
 
+def _show_estimate(asked: Asked, rows: int, questions: list[Question], *, as_json: bool) -> None:
+    prompt = partial(_prompt, asked, Prompts())
+    contents = (message.content for row in questions for message in prompt(row).messages)
+    size = sum(len(content.encode("utf-8", "replace")) for content in contents)
+    found = [most(asked.recipe, len(questions), size, asked.settings.sampling)]
+    show_most(found, quiet=asked.quiet)
+    if as_json:
+        typer.echo(orjson.dumps({"rows": rows, "requests": len(questions), **plain_most(found)}).decode())
+
+
+def _prompt(asked: Asked, prompts: Prompts, row: Question) -> Prompt:
+    reflect = prompts.text(prompt_language(row.question), REFLECT) if asked.settings.reflect else ""
+    system = "\n\n".join(text for text in (reflect, asked.settings.system) if text)
+    return Prompt(row.id, row.messages(system))
+
+
 def _ask(asked: Asked, questions: list[Question], made: dict[str, Generated | Failure], total: int) -> Inquiry:
-    prompts = Prompts()
+    prompt = partial(_prompt, asked, Prompts())
     reasons: Counter[str] = Counter()
-
-    def prompt(row: Question) -> Prompt:
-        reflect = prompts.text(prompt_language(row.question), REFLECT) if asked.settings.reflect else ""
-        system = "\n\n".join(text for text in (reflect, asked.settings.system) if text)
-        return Prompt(row.id, row.messages(system))
-
     with Meter(total, len(made), quiet=asked.quiet) as meter:
 
         async def answers_of(engine: Engine) -> None:

@@ -7,16 +7,13 @@ from typing import Any
 import orjson
 import typer
 
-from reflectune.cli.job import settled
-from reflectune.cli.money import Range, own_prices
-from reflectune.cli.screen import err
+from reflectune.cli.money import Range
+from reflectune.cli.most import TOKENS_PER_BYTE, price_for
+from reflectune.cli.screen import say
 from reflectune.evaluate.judge import Matched, Pair, requests_per_pair
-from reflectune.oracles.prices import price_of
 from reflectune.prompts import Prompts
 from reflectune.recipe import JudgeSettings, Recipe
 
-_TOKENS_PER_BYTE = Range(1 / 5, 1 / 4, 1 / 3)
-"""Of UTF-8, in a byte-pair vocabulary."""
 _VALUE = Range(100.0, 180.0, 400.0)
 """Tokens of two critiques and ten scores as JSON."""
 _TURN = Range(2.0, 8.0, 40.0)
@@ -24,7 +21,13 @@ _TURN = Range(2.0, 8.0, 40.0)
 
 
 def show_judge_estimate(
-    recipe: Recipe, settings: JudgeSettings, judges: tuple[str, ...], found: Matched, *, as_json: bool
+    recipe: Recipe,
+    settings: JudgeSettings,
+    judges: tuple[str, ...],
+    found: Matched,
+    *,
+    as_json: bool,
+    quiet: bool = False,
 ) -> None:
     """Print what each judge would be asked."""
     told: list[dict[str, Any]] = []
@@ -44,12 +47,12 @@ def show_judge_estimate(
             }
         )
         if not as_json:
-            err.print(f"{requests:,} requests to {name}, and more for each reply that is rejected")
-            err.print(f"  tokens sent      {sent.tokens()}")
-            err.print(f"  tokens received  {received.tokens()}")
+            say(f"{requests:,} requests to {name}, and more for each reply that is rejected", quiet=quiet)
+            say(f"  tokens sent      {sent.tokens()}", quiet=quiet)
+            say(f"  tokens received  {received.tokens()}", quiet=quiet)
             unknown = "unknown: state the price with --prices"
             free = "nothing: the model runs in this process"
-            err.print(f"  cost             {(cost.money() if cost.high else free) if cost else unknown}")
+            say(f"  cost             {(cost.money() if cost.high else free) if cost else unknown}", quiet=quiet)
     if as_json:
         summary = {
             "items": len(found.pairs) + len(found.lost),
@@ -65,7 +68,7 @@ def _sent(settings: JudgeSettings, found: Matched, requests: int, *, dialogue: b
     rubric = "judge_dialogue_system.txt" if dialogue else "judge_structured.txt"
     each = requests // max(len(found.pairs), 1)
     texts = sum(map(_bytes_of, found.pairs)) * each
-    return _TOKENS_PER_BYTE.times(texts + requests * len(Prompts(settings.prompts).text("en", rubric).encode()))
+    return TOKENS_PER_BYTE.times(texts + requests * len(Prompts(settings.prompts).text("en", rubric).encode()))
 
 
 def _bytes_of(pair: Pair) -> int:
@@ -75,10 +78,7 @@ def _bytes_of(pair: Pair) -> int:
 
 
 def _cost(recipe: Recipe, sent: Range, received: Range) -> Range | None:
-    name = recipe.oracle
-    if name.split(":")[0] != "local" and "@" not in name:
-        name = f"{name}@{settled(recipe).base_url}"
-    price = price_of(name, own_prices(recipe))
+    price = price_for(recipe)
     if price is None:
         return None
     return Range(*(price.cost(getattr(sent, end), getattr(received, end)) for end in ("low", "likely", "high")))

@@ -76,7 +76,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     told = f"{names[0]} against {names[1]}: {len(found.pairs):,} pairs, matched by {found.by}"
     say(told + (f"; {len(found.lost):,} questions have no pair" if found.lost else ""), quiet=asked.quiet)
     if dry_run:
-        show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json)
+        show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json, quiet=asked.quiet)
         return
     judges = "-and-".join(map(model_name, asked.judges))
     folder = asked.run or Path("runs") / file_name(f"{names[0]}-against-{names[1]}-by-{judges}")

@@ -173,7 +173,7 @@ def command(
     if dry_run and sample is None:
         from reflectune.cli.estimate import show_estimate
 
-        show_estimate(recipe, folder, as_json=json)
+        show_estimate(recipe, folder, as_json=json, quiet=quiet)
         return
     job = Job(recipe, folder, quiet, retry=retry_failed, reasons=tuple(reason or ()), fresh=fresh, sample=sample)
     carry_out(job, as_json=json)

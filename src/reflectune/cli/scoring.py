@@ -288,7 +288,7 @@ def _show_what_there_is(asked: Asked, recipe: Recipe, *, as_json: bool) -> None:
     found |= {"rows": rows, "versions": versions, "texts": versions * (4 if settings.halves == "both" else 2)}
     if as_json:
         typer.echo(orjson.dumps(found).decode())
-    else:
+    elif not asked.quiet:
         err.print(
             f"{rows:,} rows in {versions:,} versions, {found['texts']:,} texts to read, by {settings.student};"
             f" those that {asked.folder} has scored already are not read again."

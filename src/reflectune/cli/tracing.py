@@ -237,6 +237,8 @@ def _show_estimate(asked: Asked, rows: int, usable: int, *, as_json: bool) -> No
     if as_json:
         typer.echo(orjson.dumps({"rows": rows, "usable": usable, "requests": requests}).decode())
         return
+    if asked.quiet:
+        return
     if usable < rows:
         err.print(f"  {rows - usable:,} cannot be used")
     told = f"at most {requests:,} requests to {asked.recipe.oracle}, and more for each reply that is rejected"

@@ -19,7 +19,7 @@ from reflectune.prompts import Prompts
 from reflectune.recipe.alpaca_eval import AlpacaEvalSettings
 from reflectune.records import Failure, Message, Request, digest
 
-__all__ = ["PROMPTS", "Judged", "annotate", "manner_of", "requests_per_pair"]
+__all__ = ["PROMPTS", "Judged", "annotate", "manner_of", "messages_of", "requests_per_pair"]
 
 PROMPTS = "alpaca_eval_"
 """How the names of the prompts begin."""
@@ -129,7 +129,7 @@ class _Asker:
     async def _ask(self, pair: Pair, first: First, form: Form) -> Verdict | Rejected:
         weighted = form == "weighted"
         request = Request(
-            self._messages(pair, first),
+            messages_of(pair, first, self.settings, self.prompts),
             self.settings.sampling(self.engine.oracle.sampling, form),
             None if weighted else CHOICE,
             top_logprobs=self.settings.top_logprobs if weighted else 0,
@@ -137,14 +137,22 @@ class _Asker:
         outcome = await self.engine.ask(request, weighed if weighted else chosen)
         return outcome.value if isinstance(outcome, Answer) else outcome
 
-    def _messages(self, pair: Pair, first: First) -> tuple[Message, ...]:
-        """The fixed rubric first and the pair last, as JSON, so that no answer can pretend to end."""
-        instruction = pair.reference.instruction
-        language = self.settings.lang or prompt_language(instruction)
-        outputs = [pair.reference.output, pair.model.output]
-        one, two = outputs if first == "reference" else outputs[::-1]
-        shown = orjson.dumps({"instruction": instruction, "answer 1": one, "answer 2": two}).decode()
-        return (
-            Message("system", self.prompts.text(language, "alpaca_eval_system.txt")),
-            Message("user", self.prompts.render(language, "alpaca_eval_ask.txt", pair=shown)),
-        )
+
+def messages_of(pair: Pair, first: First, settings: AlpacaEvalSettings, prompts: Prompts) -> tuple[Message, ...]:
+    """What is asked of a pair: the fixed rubric first and the pair last, as JSON, so that no answer can pretend to end.
+
+    Args:
+        pair: The answers.
+        first: Whose answer is shown first.
+        settings: In which language it is asked.
+        prompts: The wording.
+    """
+    instruction = pair.reference.instruction
+    language = settings.lang or prompt_language(instruction)
+    outputs = [pair.reference.output, pair.model.output]
+    one, two = outputs if first == "reference" else outputs[::-1]
+    shown = orjson.dumps({"instruction": instruction, "answer 1": one, "answer 2": two}).decode()
+    return (
+        Message("system", prompts.text(language, "alpaca_eval_system.txt")),
+        Message("user", prompts.render(language, "alpaca_eval_ask.txt", pair=shown)),
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from reflectune.errors import SettingsError
 from reflectune.evaluate.benchmarks.catalogue import Benchmark, benchmark_of
 from reflectune.evaluate.benchmarks.local import Questions, read_local
+from reflectune.evaluate.scores import Arm
 from reflectune.prompts import Prompts
 from reflectune.recipe.benchmark import BenchmarkSettings
 
-__all__ = ["Part", "parts_of"]
+__all__ = ["Part", "bytes_of", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,22 @@ def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
     if settings.without_output == "whole":
         reflecting.append("a reply without an <output> is scored as its whole text")
     return Part(benchmark, questions, shots, count, tuple(notes), tuple(reflecting))
+
+
+def bytes_of(part: Part, settings: BenchmarkSettings, arm: Arm) -> int | None:
+    """About how many bytes of UTF-8 all prompts of a benchmark take; `None` where they come from the hub."""
+    if part.questions is None:
+        return None
+    prompts = Prompts(settings.prompts)
+    around = len(prompts.text(settings.lang, f"benchmark_{part.benchmark.kind}.txt").encode())
+    system = 0 if arm == "plain" else len(prompts.text(settings.lang, "trace_system.txt").encode())
+    examples = sum(around + _size(row, "question", "solution") for row in part.questions.examples)
+    asked = sum(_size(row, "question", "options") for row in part.questions.rows[: part.count])
+    return asked + part.count * (system + around + examples)
+
+
+def _size(row: dict[str, Any], *columns: str) -> int:
+    return sum(len(str(row.get(column, "")).encode("utf-8", "replace")) for column in columns)
 
 
 def _drawn(settings: BenchmarkSettings) -> list[str]:
