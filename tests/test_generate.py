@@ -198,7 +198,7 @@ def test_a_budget_that_ends_is_named(loopback: Callable[..., Loopback]) -> None:
     words = (f"m@{loopback().base_url}", write("q.jsonl", {"text": "Why?"}), "--prices", "prices.yaml")
     stopped = reflectune("generate", *words, "--budget", "0.001", code=4)
     assert "The budget of $0.001" in stopped.stderr
-    assert "1 rows are pending" in stopped.stderr
+    assert "Pending: 1 row;" in stopped.stderr
 
 
 def test_a_dry_run_asks_and_writes_nothing() -> None:

@@ -294,6 +294,7 @@ def test_rows_are_matched_by_question_whatever_their_order_and_columns(tmp_path:
     assert [(one.a, one.b) for one in found.pairs] == [("a0", "b0"), ("a1", "b1"), ("a3", "b3")]
     assert found.by == "question"
     assert [(lost.failure.stage, lost.failure.reason) for lost in found.lost] == [("match", "no-counterpart")] * 2
+    assert found.alone == (1, 1)
     assert ["row 3" in found.lost[0].failure.detail, "row 2" in found.lost[1].failure.detail] == [True, True]
     assert model_names(first, second) == ("m", "b")
 

@@ -123,6 +123,16 @@ def test_two_judges_and_how_far_they_agree(asked: Callable[..., ScriptedOracle])
     assert not reflectune(a, b, "--judge", "one", "--quiet").stderr
 
 
+def test_rows_of_one_file_only_are_told_of(asked: Callable[..., ScriptedOracle]) -> None:
+    asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 4)
+    shown = " ".join(reflectune(b, a, "--judge", "j", code=3).stderr.split())
+    assert "b against a: 4 pairs, matched by question; without a pair: 2 questions (2 only in a.json)" in shown
+    assert "No verdict, and no tie, on 2 questions: 2 no-counterpart (2 only in a.json)" in shown
+    few = answers("few.json", ["bad"])
+    assert "1 pair, matched" in reflectune(a, few, "--dry-run").stderr
+
+
 def test_replies_that_are_no_verdict_end_with_3(asked: Callable[..., ScriptedOracle]) -> None:
     asked(lambda request: "8 9" if "thing 1" in request.messages[1].content else by_text(request))
     a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
@@ -131,7 +141,7 @@ def test_replies_that_are_no_verdict_end_with_3(asked: Callable[..., ScriptedOra
     assert (judge["verdicts"], judge["failed"], judge["failures"]) == (5, 1, {"invalid": 1})
     assert judge["sets"]["all"]["ties"] == 0
     assert lines(Path("runs/a-against-b-by-j/judge_failures.jsonl"))[0]["raw"] == "8 9"
-    assert "1 questions have no verdict, and are no ties: 1 invalid" in reflectune(a, b, "--judge", "j", code=3).stderr
+    assert "No verdict, and no tie, on 1 question: 1 invalid" in reflectune(a, b, "--judge", "j", code=3).stderr
     assert told(a, b, "--judge", "j", "--max-failed", "0.5")["requests"] == 0
 
 
@@ -169,6 +179,7 @@ def test_published_reviews_need_no_judge(tmp_path: Path) -> None:
     path = reviews(tmp_path, ("9 2", "3 8"), ("9, 2", "9 2"), ("No idea.", "3 8"))
     shown = reflectune("--reviews", str(path), "--name-a", "x", "--max-failed", "0.5").stderr
     assert "x against Answer2, judged by j" in shown
+    assert "3 reviewed pairs, 1 judge; nobody is asked" in shown
     assert "1 / 1 / 0" in shown
     summary = told("--reviews", str(path), code=3)
     assert (summary["requests"], summary["judges"][0]["failures"]) == (0, {"unparsable": 1})

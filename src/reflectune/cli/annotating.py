@@ -37,6 +37,7 @@ from reflectune.evaluate.alpaca_eval import (
 from reflectune.evaluate.alpaca_eval.annotator import PROMPTS, messages_of
 from reflectune.evaluate.alpaca_eval.report import BENCHMARK
 from reflectune.evaluate.scores import FILE, Evaluation
+from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
 from reflectune.generation import open_model
 from reflectune.generation.naming import file_name, model_name
@@ -130,7 +131,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _show_estimate(asked: Asked, outcome: Outcome, *, as_json: bool) -> None:
-    say(f"{outcome.items:,} instructions, {outcome.requests:,} requests", quiet=asked.quiet)
+    say(f"{counted(outcome.items, 'instruction')}, {counted(outcome.requests, 'request')}", quiet=asked.quiet)
     show_most(outcome.most, quiet=asked.quiet)
     if outcome.most and asked.settings.form == "weighted":
         say("  A judge that tells no probabilities may be asked once more for each, plainly.", quiet=asked.quiet)
@@ -232,8 +233,8 @@ def _judged(asked: Asked, anchors: Anchors, *, dry_run: bool) -> Outcome:
     folder = asked.folder(model.generator, reference.generator, model_name(asked.recipe.oracle))
     outcome = Outcome(folder, items=len(items))
     outcome.requests = len(pairs) * requests_per_pair(asked.settings)
-    told = f"{len(items):,} instructions, {len(pairs):,} pairs of {model.generator} and {reference.generator}"
-    say(told, quiet=asked.quiet)
+    both = f"{model.generator} and {reference.generator}"
+    say(f"{counted(len(items), 'instruction')}, {counted(len(pairs), 'pair')} of {both}", quiet=asked.quiet)
     if dry_run:
         outcome.most = [_most(asked, pairs, outcome.requests)]
         return outcome

@@ -28,6 +28,7 @@ from reflectune.evaluate.benchmarks.items import Item
 from reflectune.evaluate.benchmarks.lm import Unfinished
 from reflectune.evaluate.benchmarks.parts import Part, bytes_of, parts_of
 from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
+from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
 from reflectune.generation.naming import file_name, model_name
@@ -234,7 +235,7 @@ def _weigh(asked: Asked, parts: Sequence[Part], outcome: Outcome) -> None:
     from reflectune.evaluate.benchmarks.logprob import open_weigher, weigh
 
     model = asked.recipe.oracle
-    say(f"{model}: {outcome.questions:,} questions, by likelihoods", quiet=asked.quiet)
+    say(f"{model}: {counted(outcome.questions, 'question')}, by likelihoods", quiet=asked.quiet)
     weigher = open_weigher(model, address_of(asked.recipe), asked.settings.tokenizer)
     shown = err.is_terminal and not asked.quiet
     try:
@@ -269,7 +270,7 @@ def _versions() -> dict[str, str]:
 
 def _show(asked: Asked, outcome: Outcome) -> None:
     if outcome.stopped:
-        told = f"{outcome.pending:,} questions are pending; the same command goes on."
+        told = f"Pending: {counted(outcome.pending, 'question')}; the same command goes on."
         err.print(Text(told, style="yellow"))
         return
     if comparisons := outcome.comparisons:
@@ -320,12 +321,12 @@ def _show_scores(scores: Sequence[Score]) -> None:
 def _show_estimate(parts: Sequence[Part], questions: int, asked: Asked, *, as_json: bool) -> None:
     for part in parts:
         about = f" ({'; '.join(part.notes)})" if part.notes else ""
-        say(f"{part.benchmark.name}: {part.count:,} questions{about}", quiet=asked.quiet)
+        say(f"{part.benchmark.name}: {counted(part.count, 'question')}{about}", quiet=asked.quiet)
     for subject in asked.subjects:
         say(f"{subject.model}: {', '.join(subject.arms)}", quiet=asked.quiet)
     found = [] if asked.settings.form == "logprob" else [_most(asked, subject, parts) for subject in asked.subjects]
     if not found:
-        say(f"{questions:,} questions are weighed, none is answered", quiet=asked.quiet)
+        say(f"{counted(questions, 'question')} to weigh, none to answer", quiet=asked.quiet)
     show_most(found, quiet=asked.quiet)
     if as_json:
         told = {

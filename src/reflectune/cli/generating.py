@@ -18,6 +18,7 @@ from reflectune.cli.most import most, plain_most, show_most
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, err, say
 from reflectune.errors import SettingsError
+from reflectune.exports.kit import counted
 from reflectune.formats import check_target, write_rows
 from reflectune.generation import Generated, Prompt, generate, open_model
 from reflectune.generation.naming import file_name, model_name
@@ -85,7 +86,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
             raise SettingsError(f"{output} would overwrite the prompts.", mend="Name another file with --output.")
     rows = read_prompts(asked.recipe.data, asked.recipe.limit)
     questions = [row for row in rows if isinstance(row, Question)]
-    told = f"{asked.recipe.data}: {len(rows):,} rows, {len(questions):,} prompts"
+    told = f"{asked.recipe.data}: {counted(len(rows), 'row')}, {counted(len(questions), 'prompt')}"
     say(told, quiet=asked.quiet)
     if dry_run:
         _show_estimate(asked, len(rows), questions, as_json=as_json)
@@ -191,7 +192,7 @@ def _show(asked: Asked, summary: dict[str, Any]) -> None:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in summary["failures"].items())
         err.print(f"{summary['failed']:,} failed: {listed}")
     if summary["pending"]:
-        err.print(f"{summary['pending']:,} rows are pending; the same command goes on.")
+        err.print(f"Pending: {counted(summary['pending'], 'row')}; the same command goes on.")
     err.print(str(asked.recipe.output or asked.folder / ANSWERS))
 
 

@@ -11,6 +11,7 @@ from reflectune.cli.money import Range
 from reflectune.cli.most import TOKENS_PER_BYTE, price_for
 from reflectune.cli.screen import say
 from reflectune.evaluate.judge import Matched, Pair, requests_per_pair
+from reflectune.exports.kit import counted
 from reflectune.prompts import Prompts
 from reflectune.recipe import JudgeSettings, Recipe
 
@@ -47,7 +48,7 @@ def show_judge_estimate(
             }
         )
         if not as_json:
-            say(f"{requests:,} requests to {name}, and more for each reply that is rejected", quiet=quiet)
+            say(f"{counted(requests, 'request')} to {name}, and more for each reply that is rejected", quiet=quiet)
             say(f"  tokens sent      {sent.tokens()}", quiet=quiet)
             say(f"  tokens received  {received.tokens()}", quiet=quiet)
             unknown = "unknown: state the price with --prices"

@@ -17,6 +17,7 @@ from reflectune.errors import InputError, SettingsError
 from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
 from reflectune.evaluate.judge.evaluation import Judged
 from reflectune.evaluate.judge.reviews import Reviews, read_reviews
+from reflectune.exports.kit import counted
 from reflectune.formats import parse_mapping
 from reflectune.generation import open_model
 from reflectune.generation.naming import file_name, model_name
@@ -64,7 +65,8 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     _check(asked)
     if asked.reviews:
         finding = _read_reviews(asked)
-        say(f"{finding.items:,} reviewed pairs, {len(finding.judged)} judges; nobody is asked", quiet=asked.quiet)
+        reviewed = f"{counted(finding.items, 'reviewed pair')}, {counted(len(finding.judged), 'judge')}"
+        say(f"{reviewed}; nobody is asked", quiet=asked.quiet)
         if not dry_run:
             _check_folder(asked, finding)
             conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
@@ -73,8 +75,10 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     a, b = (read_answers(file, mapping) for file in asked.files)
     names = model_names(a, b, asked.settings.name_a, asked.settings.name_b)
     found = _limited(matched(a, b), asked.recipe.limit)
-    told = f"{names[0]} against {names[1]}: {len(found.pairs):,} pairs, matched by {found.by}"
-    say(told + (f"; {len(found.lost):,} questions have no pair" if found.lost else ""), quiet=asked.quiet)
+    told = f"{names[0]} against {names[1]}: {counted(len(found.pairs), 'pair')}, matched by {found.by}"
+    alone = _only_in(found, asked.files)
+    without = f"; without a pair: {counted(len(found.lost), 'question')}{alone and f' ({alone})'}"
+    say(told + (without if found.lost else ""), quiet=asked.quiet)
     if dry_run:
         show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json, quiet=asked.quiet)
         return
@@ -83,7 +87,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     source: dict[str, object] = {"files": list(asked.files), "judge": list(asked.judges)}
     source["wording"] = wording(asked.settings.prompts, *PROMPTS)
     source |= {name: value for name in ("map", "limit", "base_url") if (value := getattr(asked.recipe, name))}
-    finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost))
+    finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost), alone=alone)
     _check_folder(asked, finding)
     for name in asked.judges:
         judged, inquiry = _ask(asked, name, found, folder)
@@ -130,6 +134,11 @@ def _check_folder(asked: Asked, finding: Finding) -> None:
                 mend="Name another folder with --run.",
             )
     check_evaluation(folder, "judge", finding.asked, quiet=asked.quiet)
+
+
+def _only_in(found: Matched, files: tuple[str, ...]) -> str:
+    """Which file has rows that the other has no answer to, and how many."""
+    return ", ".join(f"{count:,} only in {file}" for count, file in zip(found.alone, files, strict=True) if count)
 
 
 def _limited(found: Matched, limit: int | None) -> Matched:

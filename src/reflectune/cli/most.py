@@ -9,6 +9,7 @@ from typing import Any
 from reflectune.cli.job import settled
 from reflectune.cli.money import Range, dollars, own_prices
 from reflectune.cli.screen import say
+from reflectune.exports.kit import counted
 from reflectune.generation.naming import is_folder
 from reflectune.oracles.local import SMALL_MODEL
 from reflectune.oracles.prices import Price, price_of
@@ -81,7 +82,7 @@ def price_for(recipe: Recipe) -> Price | None:
 def show_most(found: Sequence[Most], *, quiet: bool) -> None:
     """Say what each model may be asked, and what that may cost."""
     for one in found:
-        say(f"at most {one.requests:,} requests to {one.model}", quiet=quiet)
+        say(f"at most {counted(one.requests, 'request')} to {one.model}", quiet=quiet)
         say(
             f"  tokens sent      {one.sent.tokens() if one.sent else 'unknown before the prompts are loaded'}",
             quiet=quiet,

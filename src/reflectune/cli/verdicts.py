@@ -24,6 +24,7 @@ from reflectune.evaluate.judge.agreement import Agreement
 from reflectune.evaluate.judge.evaluation import ALL, Judged, Line, agreement_scores, agreements, lines, scores_of
 from reflectune.evaluate.judge.figures import Tally
 from reflectune.evaluate.scores import Evaluation
+from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
 from reflectune.recipe import JudgeSettings, Recipe
 
@@ -50,6 +51,7 @@ class Finding:
         settings: How it was judged.
         source: The files and the judges as they were named, for the record.
         items: How many questions there are, in pairs or not.
+        alone: Which file has rows that the other has no answer to, and how many.
         judged: What each judge said.
         inquiries: What each judge was asked; nothing for published reviews.
     """
@@ -59,6 +61,7 @@ class Finding:
     settings: JudgeSettings
     source: dict[str, object]
     items: int
+    alone: str = ""
     judged: list[Judged] = field(default_factory=list)
     inquiries: list[Inquiry] = field(default_factory=list)
 
@@ -174,11 +177,11 @@ def _show(finding: Finding, found: list[Line], between: dict[str, Agreement]) ->
         if judged.lost:
             reasons = Counter(lost.failure.reason for lost in judged.lost).most_common(_REASONS_SHOWN)
             listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-            err.print(
-                Text(f"{len(judged.lost):,} questions have no verdict, and are no ties: {listed}", style="yellow")
-            )
+            alone = f" ({finding.alone})" if finding.alone else ""
+            told = f"No verdict, and no tie, on {counted(len(judged.lost), 'question')}: {listed}{alone}"
+            err.print(Text(told, style="yellow"))
         if pending := finding.pending(judged):
-            err.print(Text(f"{pending:,} pairs are pending; the same command goes on.", style="yellow"))
+            err.print(Text(f"Pending: {counted(pending, 'pair')}; the same command goes on.", style="yellow"))
     for dataset, how_far in between.items():
         kappa = "not defined" if how_far.kappa is None else f"{how_far.kappa:.3f}"
         name = "both judges" if dataset == ALL else dataset

@@ -15,6 +15,7 @@ from reflectune.records import Example, Failure
 MATCH = "match"
 """The stage of a failure: an answer that has no counterpart."""
 _OTHER = "other-question"
+_ALONE = "no-counterpart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,13 @@ class Matched:
         pairs: What can be judged, in the order of A's file.
         lost: What cannot.
         by: What the rows were matched by: `id` or `question`.
+        alone: How many rows of A, and how many of B, the other file has no answer to.
     """
 
     pairs: tuple[Pair, ...]
     lost: tuple[Lost, ...]
     by: str
+    alone: tuple[int, int] = (0, 0)
 
 
 def read_answers(source: str | Path, mapping: Mapping | None = None) -> Answers:
@@ -224,8 +227,12 @@ def _joined(a: Answers, b: Answers, keys_a: dict[int, str], keys_b: dict[int, st
         pairs += [outcome] if isinstance(outcome, Pair) else []
         lost += [outcome] if isinstance(outcome, Lost) else []
     left = {row.number for row in there.values()}
-    lost += _alone((row for row in b.rows if row.number in left or row.number not in keys_b), a.source)
-    return Matched(tuple(pairs), tuple(lost), by)
+    of_b = list(_alone((row for row in b.rows if row.number in left or row.number not in keys_b), a.source))
+    return Matched(tuple(pairs), (*lost, *of_b), by, (_without_answer(lost), _without_answer(of_b)))
+
+
+def _without_answer(lost: Iterable[Lost]) -> int:
+    return sum(one.failure.reason == _ALONE for one in lost)
 
 
 def _pair(row: Answer, other: Answer | None, elsewhere: str) -> Pair | Lost:
@@ -247,5 +254,5 @@ def _pair(row: Answer, other: Answer | None, elsewhere: str) -> Pair | Lost:
 def _alone(rows: Iterable[Answer], elsewhere: str) -> Iterator[Lost]:
     for row in rows:
         detail = f"row {row.number}: {elsewhere} has no answer to it"
-        alone = Failure(id=row.id, stage=MATCH, reason="no-counterpart", detail=detail)
+        alone = Failure(id=row.id, stage=MATCH, reason=_ALONE, detail=detail)
         yield Lost(row.failure or alone, row.dataset)
