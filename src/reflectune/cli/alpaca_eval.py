@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from reflectune.cli import flags
+
 
 def command(
     outputs: Annotated[
@@ -53,16 +55,14 @@ def command(
         int | None,
         typer.Option(help="The most tokens of a verdict; by default 8, or for plain the judge's own.", min=1),
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Where the judge is served; else OPENAI_BASE_URL.")] = None,
-    key_env: Annotated[str, typer.Option(help="The variable that holds the key.")] = "OPENAI_API_KEY",
-    max_concurrency: Annotated[int, typer.Option(help="The most requests in flight.", min=1)] = 32,
-    rpm: Annotated[float | None, typer.Option(help="The most requests a minute.")] = None,
-    tpm: Annotated[float | None, typer.Option(help="The most tokens a minute, sent and received.")] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="The most US dollars that the run may cost in all; exit with 4 at its end.")
-    ] = None,
-    prices: Annotated[Path | None, typer.Option(help="A file of your own prices.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until a request is tried again.")] = 600.0,
+    base_url: flags.BaseUrl = None,
+    key_env: flags.KeyEnv = "OPENAI_API_KEY",
+    max_concurrency: flags.MaxConcurrency = 32,
+    rpm: flags.Rpm = None,
+    tpm: flags.Tpm = None,
+    budget: flags.Budget = None,
+    prices: flags.Prices = None,
+    timeout: flags.Timeout = 600.0,
     max_failed: Annotated[
         float, typer.Option(help="Exit with 3 if a larger share of instructions has no verdict.", min=0, max=1)
     ] = 0.05,
@@ -70,8 +70,8 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is and what would be asked; ask and write nothing.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="End by printing one JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
+    json: flags.AsJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Compare a model's answers with a reference's: the win rate, and beside it the length-controlled one.
 
