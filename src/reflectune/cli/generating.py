@@ -16,7 +16,7 @@ import typer
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.most import most, plain_most, show_most
 from reflectune.cli.recycle import name_of
-from reflectune.cli.screen import Meter, err, say
+from reflectune.cli.screen import Meter, err, say, say_what_changed
 from reflectune.errors import SettingsError
 from reflectune.exports.kit import counted
 from reflectune.formats import check_target, write_rows
@@ -26,14 +26,13 @@ from reflectune.generation.prompts import Asked as Question
 from reflectune.generation.prompts import read_prompts
 from reflectune.language import prompt_language
 from reflectune.oracles.engine import Engine
-from reflectune.prompts import Prompts
+from reflectune.prompts import REFLECT, Prompts
 from reflectune.recipe import GenerateSettings, Recipe
 from reflectune.records import Failure
 from reflectune.tags import parse
 
 ANSWERS, FAILURES = "answers.jsonl", "answer_failures.jsonl"
 _NOTE = "generate.yaml"
-REFLECT = "trace_system.txt"
 _FAILED = 3
 
 
@@ -125,10 +124,8 @@ def _note_settings(asked: Asked) -> None:
     """Say which settings differ from those of the answers that are there: they will be replaced."""
     path = asked.folder / _NOTE
     if (asked.folder / ANSWERS).is_file() and path.is_file():
-        before, now = GenerateSettings.load(path).model_dump(), asked.settings.model_dump()
-        for name, value in now.items():
-            if before[name] != value:
-                say(f"Since the last time {name} changed: {before[name]} → {value}", quiet=asked.quiet)
+        before = GenerateSettings.load(path).model_dump()
+        say_what_changed(before, asked.settings.model_dump(), quiet=asked.quiet)
 
 
 def _show_estimate(asked: Asked, rows: int, questions: list[Question], *, as_json: bool) -> None:

@@ -27,7 +27,7 @@ Opener = Callable[[str, Address, Callable[[str], str | None]], Oracle]
 """What makes a model of its name, its address and what an earlier process found out about it."""
 Stopped = Literal["", "budget", "interrupt"]
 
-KNOWLEDGE = "knowledge of "
+_KNOWLEDGE = "knowledge of "
 STATE, LOCK = "state.sqlite", "run.lock"
 
 
@@ -78,9 +78,7 @@ def inquire(
     new = not (run / STATE).exists()
     run.mkdir(parents=True, exist_ok=True)  # a folder that the run makes itself goes again if it holds no rows
     with _asked_in(run, new=new) as folder:
-        oracle = (open_with or open_oracle)(
-            recipe.oracle, address_of(recipe), lambda name: folder.remembered(KNOWLEDGE + name)
-        )
+        oracle = (open_with or open_oracle)(recipe.oracle, address_of(recipe), recalled(folder))
         budget = budget_of(folder, recipe, oracle.name)
         spent = budget.spent if budget else 0.0
         ceiling = min(recipe.max_concurrency, oracle.concurrency or recipe.max_concurrency)
@@ -90,8 +88,7 @@ def inquire(
                 asyncio.run(_within(engine, ask))
         finally:
             folder.store.flush()
-            if (known := knowledge_of(oracle)) is not None:
-                folder.remember(KNOWLEDGE + oracle.name, known)
+            remember_endpoint(folder, oracle)
         cost = budget.spent - spent if budget else None
         stopped: Stopped = "" if not engine.stopping else "budget" if engine.out_of_budget else "interrupt"
         if engine.out_of_budget and budget:
@@ -100,6 +97,17 @@ def inquire(
                 f" {dollars(budget.spent)} is spent: a larger --budget goes on."
             )
         return Inquiry(oracle.name, engine.usage, cost, stopped)
+
+
+def recalled(run: RunDir) -> Callable[[str], str | None]:
+    """What gives what an earlier process found out about the endpoint of an oracle, by the oracle's name."""
+    return lambda name: run.remembered(_KNOWLEDGE + name)
+
+
+def remember_endpoint(run: RunDir, oracle: Oracle) -> None:
+    """Leave for the next process what was found out about an oracle's endpoint."""
+    if (known := knowledge_of(oracle)) is not None:
+        run.remember(_KNOWLEDGE + oracle.name, known)
 
 
 @contextmanager

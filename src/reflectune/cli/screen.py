@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,13 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def say_what_changed(before: Mapping[str, Any], now: Mapping[str, Any], *, quiet: bool) -> None:
+    """Say which settings differ from those of an earlier time."""
+    for name, value in now.items():
+        if before[name] != value:
+            say(f"Since the last time {name} changed: {before[name]} → {value}", quiet=quiet)
 
 
 def say(text: Any, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from reflectune.cli.asking import Asking, Rows, ask
 from reflectune.cli.choice import chooser_of
 from reflectune.cli.finish import note_recipe, save
+from reflectune.cli.inquiry import recalled, remember_endpoint
 from reflectune.cli.intake import take_in
 from reflectune.cli.job import (
     Job,
@@ -20,7 +21,7 @@ from reflectune.cli.job import (
     with_later_stages,
 )
 from reflectune.cli.money import Projection, budget_of, projection
-from reflectune.cli.screen import say
+from reflectune.cli.screen import say, say_what_changed
 from reflectune.errors import ReflectuneError
 from reflectune.oracles import Oracle
 from reflectune.oracles.api import ApiOracle
@@ -30,14 +31,12 @@ from reflectune.oracles.batch_mail import Mail
 from reflectune.oracles.batch_wire import BatchWire
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Engine
-from reflectune.oracles.naming import knowledge_of, open_oracle
+from reflectune.oracles.naming import open_oracle
 from reflectune.oracles.pacing import Pace
 from reflectune.recipe import Recipe
 from reflectune.recycling import STAGE, fingerprint, prompts_hash, requests_at_once, requests_per_row, way_name
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.runs.export import Export
-
-_KNOWLEDGE = "knowledge of "
 
 
 def work(job: Job) -> Outcome:
@@ -54,7 +53,7 @@ def work(job: Job) -> Outcome:
     check_places(job)
     check_batch(recipe)
     with chooser_of(recipe) as chooser, RunDir(job.run) as run:
-        oracle = open_oracle(recipe.oracle, address_of(recipe), lambda name: run.remembered(_KNOWLEDGE + name))
+        oracle = open_oracle(recipe.oracle, address_of(recipe), recalled(run))
         maker = Maker(fingerprint(oracle, recipe.recycle, chooser), oracle.name, prompts_hash(oracle, recipe.recycle))
         run.made_by(STAGE, maker, beside=job.retry)
         kept = _kept(run, recipe, retry=job.retry)
@@ -82,7 +81,7 @@ def work(job: Job) -> Outcome:
             raise
         finally:
             run.store.flush()  # after a second Ctrl-C some may be on their way
-            _remember_the_endpoint(run, oracle)
+            remember_endpoint(run, oracle)
         note()
         files = save(run, kept, how)
         if engine.usage.requests and (run.marks.dropped or run.marks.count()):
@@ -188,18 +187,10 @@ def _say_what_changed(run: RunDir, recipe: Recipe, *, quiet: bool) -> None:
     earlier = recipe_of(run.path)
     if earlier is None:
         return
-    before, now = earlier.model_dump(mode="json"), recipe.model_dump(mode="json")
-    for name in now:
-        if before[name] != now[name]:
-            say(f"Since the last time {name} changed: {before[name]} → {now[name]}", quiet=quiet)
+    say_what_changed(earlier.model_dump(mode="json"), recipe.model_dump(mode="json"), quiet=quiet)
 
 
 def _note(run: RunDir, recipe: Recipe) -> None:
     """Note in the run what it does from now on."""
     note_recipe(run, recipe)
     run.confirm(STAGE)
-
-
-def _remember_the_endpoint(run: RunDir, oracle: Oracle) -> None:
-    if (known := knowledge_of(oracle)) is not None:
-        run.remember(_KNOWLEDGE + oracle.name, known)

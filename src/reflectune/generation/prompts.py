@@ -8,6 +8,7 @@ from typing import Any
 
 from reflectune.errors import InputError
 from reflectune.formats.source import Names, reader_of
+from reflectune.formats.turns import ROLE_KEYS, TEXT_KEYS
 from reflectune.records import Failure, Message, Role, digest
 
 __all__ = ["Asked", "read_prompts"]
@@ -118,8 +119,8 @@ def _last_turn(raw: dict[str, Any], columns: dict[str, str]) -> tuple[str, list[
 def _turn(turn: Any) -> Message | None:
     if not isinstance(turn, dict):
         return None
-    role = str(turn.get("role") or turn.get("from") or "user").casefold()
-    text = next((turn[key] for key in ("content", "value", "text") if isinstance(turn.get(key), str)), None)
+    role = str(next((turn[key] for key in ROLE_KEYS if turn.get(key)), "user")).casefold()
+    text = next((turn[key] for key in TEXT_KEYS if isinstance(turn.get(key), str)), None)
     return None if text is None else Message("system" if role == "system" else _ROLES.get(role, "user"), text)
 
 

@@ -21,6 +21,8 @@ from reflectune.records import digest
 
 Language = Literal["en", "zh"]
 
+REFLECT = "trace_system.txt"
+"""The system prompt that asks a model to think, to correct itself and to answer in tags."""
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SUFFIXES = (".txt", ".yaml")
 

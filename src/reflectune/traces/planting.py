@@ -7,14 +7,12 @@ from random import Random
 
 from reflectune.answers.numbers import number_of
 from reflectune.language import prompt_language
-from reflectune.prompts import Prompts
+from reflectune.prompts import REFLECT, Prompts
 from reflectune.recipe import TraceSettings
 from reflectune.records import Failure
 from reflectune.traces.mistakes import Mistake, planted
 from reflectune.traces.questions import Question, distinct
 from reflectune.traces.trace import Draft, Piece, Trace, failed, finished
-
-_SYSTEM = "trace_system.txt"
 
 
 def plant_traces(
@@ -46,7 +44,7 @@ def dice(question: Question, settings: TraceSettings) -> tuple[Random, bool]:
 
 def system_prompt(question: Question, settings: TraceSettings, prompts: Prompts) -> str:
     """The system prompt of a question's trace; nothing where none is wanted."""
-    return prompts.text(settings.lang or prompt_language(question.text), _SYSTEM) if settings.system else ""
+    return prompts.text(settings.lang or prompt_language(question.text), REFLECT) if settings.system else ""
 
 
 def _draft(question: Question, settings: TraceSettings) -> Draft | Failure:

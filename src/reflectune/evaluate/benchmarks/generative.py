@@ -17,7 +17,7 @@ from reflectune.evaluate.benchmarks.scoring import FORMS, draft_is_right, output
 from reflectune.evaluate.benchmarks.tasks import Writer
 from reflectune.evaluate.scores import Arm, Score
 from reflectune.generation.naming import model_name
-from reflectune.prompts import Prompts
+from reflectune.prompts import REFLECT, Prompts
 from reflectune.recipe.benchmark import BenchmarkSettings
 from reflectune.records import Failure
 from reflectune.tags import parse
@@ -73,7 +73,7 @@ def ask_and_score(
                 max_tokens=settings.max_tokens or 2048,
             )
             names[name] = part.benchmark, arm
-    system = prompts.text(settings.lang, "trace_system.txt")
+    system = prompts.text(settings.lang, REFLECT)
     lm = engine_lm(ask, {name: "" if arm == "plain" else system for name, (_, arm) in names.items()})
     found = evaluate(lm, list(names), folder, limit=settings.limit, chat=True, run_code=settings.run_code)
     items = []

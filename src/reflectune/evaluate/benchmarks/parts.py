@@ -9,7 +9,7 @@ from reflectune.errors import SettingsError
 from reflectune.evaluate.benchmarks.catalogue import Benchmark, benchmark_of
 from reflectune.evaluate.benchmarks.local import Questions, read_local
 from reflectune.evaluate.scores import Arm
-from reflectune.prompts import Prompts
+from reflectune.prompts import REFLECT, Prompts
 from reflectune.recipe.benchmark import BenchmarkSettings
 
 __all__ = ["Part", "bytes_of", "parts_of"]
@@ -72,7 +72,7 @@ def _part(benchmark: Benchmark, settings: BenchmarkSettings) -> Part:
     if settings.form == "logprob":
         return Part(benchmark, questions, shots, count, tuple(notes))
     notes += [*_drawn(settings), *_worded(settings, f"benchmark_{benchmark.kind}.txt", "")]
-    reflecting = list(_worded(settings, "trace_system.txt", "to reflect "))
+    reflecting = list(_worded(settings, REFLECT, "to reflect "))
     if settings.without_output == "whole":
         reflecting.append("a reply without an <output> is scored as its whole text")
     return Part(benchmark, questions, shots, count, tuple(notes), tuple(reflecting))
@@ -84,7 +84,7 @@ def bytes_of(part: Part, settings: BenchmarkSettings, arm: Arm) -> int | None:
         return None
     prompts = Prompts(settings.prompts)
     around = len(prompts.text(settings.lang, f"benchmark_{part.benchmark.kind}.txt").encode())
-    system = 0 if arm == "plain" else len(prompts.text(settings.lang, "trace_system.txt").encode())
+    system = 0 if arm == "plain" else len(prompts.text(settings.lang, REFLECT).encode())
     examples = sum(around + _size(row, "question", "solution") for row in part.questions.examples)
     asked = sum(_size(row, "question", "options") for row in part.questions.rows[: part.count])
     return asked + part.count * (system + around + examples)
