@@ -143,11 +143,13 @@ def test_what_is_missing_is_named(own: Path, tmp_path: Path) -> None:
         parts_of(settings(tasks=["gsm8k"], data="nowhere"))
 
 
-PACKED = gzip.compress(b'{"task_id": "t"}' * 99)
+PACKED = gzip.compress(b'{"task_id": "t"}' * 99, mtime=0)
 
 
 @pytest.mark.parametrize(
-    "damaged", [PACKED[:-20], PACKED[:40] + bytes(9) + PACKED[40:], PACKED[:12] + b"\xff" * 30, b"no gzip", b""]
+    "damaged",
+    [PACKED[:-20], PACKED[:40] + bytes(9) + PACKED[40:], PACKED[:12] + b"\xff" * 30, b"no gzip", b""],
+    ids=["cut", "in the middle", "not deflate", "no gzip", "empty"],
 )
 def test_a_damaged_archive_is_named(own: Path, damaged: bytes) -> None:
     path = own / "humaneval/HumanEval.jsonl.gz"

@@ -13,7 +13,7 @@ from reflectune.formats import open_source, parse_mapping
 
 ROW = '{"instruction": "a", "output": "b"}'
 LINE = f"{ROW}\n"
-PACKED = gzip.compress((LINE * 1_000).encode())
+PACKED = gzip.compress((LINE * 1_000).encode(), mtime=0)  # no time in the names of tests
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ PACKED = gzip.compress((LINE * 1_000).encode())
         ("a.jsonl", "\n \n", "a.jsonl: holds no rows", "at least one row"),
         ("a.json", "[ ]", "a.json: holds no rows", "at least one row"),
         ("a.csv", "instruction,output\n", "a.csv: holds no rows", "at least one row"),
-        ("a.jsonl.gz", gzip.compress(b""), "a.jsonl.gz: holds no rows", "at least one row"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "a.jsonl.gz: holds no rows", "at least one row"),
         ("a.txt", LINE, "unknown kind of file '.txt'", ".jsonl"),
         ("a.parquet.gz", LINE, "unknown kind of file '.gz'", ".parquet"),
         (
@@ -62,7 +62,7 @@ PACKED = gzip.compress((LINE * 1_000).encode())
         ),
         (
             "a.json.gz",
-            gzip.compress(f"[\n{ROW.replace('b', 'é')}]".encode("latin-1")),
+            gzip.compress(f"[\n{ROW.replace('b', 'é')}]".encode("latin-1"), mtime=0),
             "line 2: the text is not UTF-8",
             "zcat 'a.json.gz' | iconv",
         ),
