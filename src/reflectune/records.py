@@ -108,6 +108,7 @@ class Request:
         schema: The JSON schema of the reply; `None` for free text.
         sample: Which of several draws of the same request this is.
         top_logprobs: Of how many of the likeliest first tokens the log-probabilities are wanted.
+        stop: Texts before any of which the reply is to end.
     """
 
     messages: tuple[Message, ...]
@@ -115,6 +116,7 @@ class Request:
     schema: Schema | None = None
     sample: int = 0
     top_logprobs: int = 0
+    stop: tuple[str, ...] = ()
 
     def key(self, oracle: str) -> str:
         """The request's identity: equal keys are asked once.
@@ -124,7 +126,8 @@ class Request:
         """
         schema = self.schema and self.schema.mark
         wanted = [self.top_logprobs] if self.top_logprobs else []
-        return digest([oracle, self.messages, self.sampling, schema, self.sample, *wanted])
+        stop = [self.stop] if self.stop else []
+        return digest([oracle, self.messages, self.sampling, schema, self.sample, *wanted, *stop])
 
 
 class Record(BaseModel):

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Protocol
 
 from reflectune.oracles.allowance import Allowance
 from reflectune.records import Reply, Request, Sampling
 
-__all__ = ["Oracle"]
+__all__ = ["Oracle", "Piece", "StreamingOracle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What an oracle has just written of a reply.
+
+    Attributes:
+        text: More of the reply itself.
+        reasoning: More of what a reasoning model thinks before it.
+    """
+
+    text: str = ""
+    reasoning: str = ""
 
 
 class Oracle(Protocol):
@@ -44,4 +59,16 @@ class Oracle(Protocol):
 
     async def aclose(self) -> None:
         """Free what the oracle holds."""
+        ...
+
+
+class StreamingOracle(Oracle, Protocol):
+    """An oracle whose replies can be read while they are written."""
+
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Answer one request piece by piece; last comes the whole reply. Closing the generator ends the writing.
+
+        Raises:
+            OracleBusy, RequestRefused, OracleError: As `complete` does; also in the middle of a reply.
+        """
         ...

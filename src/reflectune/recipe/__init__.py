@@ -4,13 +4,14 @@ The flags of a command are the fields of its stage's model. A recipe is saved as
 run can be looked at, repeated and resumed.
 
 base.py                        what all settings share: unknown keys are errors, YAML, `key=value` assignments
-recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py    one each
+recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py, chat.py    one each
 run.py                         the recipe of a run, which holds those of its stages
 """
 
 from reflectune.recipe.alpaca_eval import AlpacaEvalSettings
 from reflectune.recipe.base import Settings, Shape, overridden
 from reflectune.recipe.benchmark import BenchmarkSettings
+from reflectune.recipe.chat import ChatSettings
 from reflectune.recipe.generate import GenerateSettings
 from reflectune.recipe.judge import JudgeSettings
 from reflectune.recipe.recycle import RecycleSettings
@@ -23,6 +24,7 @@ from reflectune.recipe.train import TrainSettings
 __all__ = [
     "AlpacaEvalSettings",
     "BenchmarkSettings",
+    "ChatSettings",
     "GenerateSettings",
     "JudgeSettings",
     "Recipe",
