@@ -4,7 +4,8 @@ The flags of a command are the fields of its stage's model. A recipe is saved as
 run can be looked at, repeated and resumed.
 
 base.py                        what all settings share: unknown keys are errors, YAML, `key=value` assignments
-recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py, chat.py    one each
+recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py and chat.py
+                               one each
 run.py                         the recipe of a run, which holds those of its stages
 """
 
