@@ -1,10 +1,12 @@
-"""A judge compares two models' answers to the same questions, in both orders.
+"""A judge compares two models' answers to the same questions: a model in both orders, a person in one.
 
-verdicts.py    the records: what was said in one order, and the verdict of both
+verdicts.py    the records: what was said in one order, and the verdict that follows
 pairs.py       two files of answers, matched one to one
 asking.py      the two ways to ask: one JSON value, or one field per turn
 figures.py     what verdicts come to: win rate, winning score, flips, and what length has to do with it
 agreement.py   how far judges agree with each other, or with people
+people.py      people as judges: sides and order drawn, a verdict of one look
+kept.py        pairs and verdicts in a run's folder, read back
 reviews.py     reviews that others have published, read back
 """
 

@@ -17,6 +17,7 @@ ALL = "all"
 """The name of all test sets together, and of the only one where it has none."""
 _PUBLISHED = {"winning-score", "wins", "ties", "losses"}
 _OTHER_PROCEDURE = "published rule, our prompts: the judge sees the input and answers in a typed value"
+_ONE_ORDER = "people, each pair seen once, sides drawn, names hidden"
 _MATCHED = "pairs whose A is longer and pairs whose B is weigh the same"
 
 
@@ -29,6 +30,7 @@ class Judged:
         verdicts: What it said.
         lost: What has no verdict, whoever's fault that is.
         published: Whether these are published reviews, and not answers to our own prompts.
+        people: Whether a person said it.
         note: What must be known of all its figures.
     """
 
@@ -36,13 +38,15 @@ class Judged:
     verdicts: tuple[Verdict, ...]
     lost: tuple[Lost, ...]
     published: bool = False
+    people: bool = False
     note: str = ""
 
     @property
     def label(self) -> str:
         """The judge's name with how it was asked."""
         rubrics = {verdict.rubric for verdict in self.verdicts}
-        return self.judge if self.published or len(rubrics) != 1 else f"{self.judge} ({rubrics.pop()})"
+        own = self.published or self.people or len(rubrics) != 1
+        return self.judge if own else f"{self.judge} ({rubrics.pop()})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +132,13 @@ def scores_of(line: Line, model: str, against: str, replies: str | None) -> Iter
             return
         ends = {"low": of.interval.low, "high": of.interval.high} if of is not None and of.interval else {}
         note = "; ".join(filter(None, [judged.note, *notes]))
-        followed = {"official": official} if metric in _PUBLISHED else {}
+        followed = {"official": official} if metric in _PUBLISHED and not judged.people else {}
         yield Score.model_validate(
             {**common, **ends, **followed, "metric": metric, "value": value, "items": items, "note": note}
         )
 
     count, matched, decided = found.count, found.matched, found.wins + found.losses
-    other = "" if judged.published else _OTHER_PROCEDURE
+    other = "" if judged.published else _ONE_ORDER if judged.people else _OTHER_PROCEDURE
     yield from score("winning-score", found.winning_score.mean, count, other, of=found.winning_score)
     yield from score("win-rate", found.win_rate.mean, count, "a tie is half a win", of=found.win_rate)
     yield from score("length-matched-win-rate", matched.mean if matched else None, found.unequal, _MATCHED, of=matched)

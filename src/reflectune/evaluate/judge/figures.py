@@ -50,12 +50,13 @@ class Tally:
             rate over pairs whose A is longer and of that over pairs whose B is. Pairs of equal length are left out.
             `None` where one of the two is always the longer one.
         unequal: The pairs whose answers differ in length.
-        flipped: Verdicts where the judge prefers A in one order and B in the other. Each is a tie.
-        first: Of all looks that prefer an answer, those that prefer the one that was shown first; 50% is unbiased.
+        flipped: Of the verdicts in both orders, those where the judge prefers A in one and B in the other. Each is a tie.
+        first: Of all looks that prefer an answer, those that prefer the one that was shown first; 50% is unbiased. Only
+            looks of verdicts in both orders count: where a pair was seen once, the better answer may have stood first.
         longer: Of the verdicts that are no tie, on answers of different lengths, those for the longer answer.
         sign_test: The probability of wins and losses as uneven as these, or more, if both were equally likely: the
             exact two-sided sign test. 1 where every verdict is a tie.
-        scores: The mean scores of A and of B over both orders, by criterion and `overall`.
+        scores: The mean scores of A and of B over all looks, by criterion and `overall`; none where nobody scored.
         lengths: The mean lengths of A's and of B's answers, in characters.
     """
 
@@ -109,6 +110,7 @@ def tally(verdicts: Sequence[Verdict]) -> Tally | None:
     if score is None or rate is None:
         return None
     wins, losses = values.count(1), values.count(-1)
+    twice = [verdict for verdict in verdicts if verdict.in_both_orders]
     return Tally(
         wins=wins,
         ties=values.count(0),
@@ -117,8 +119,8 @@ def tally(verdicts: Sequence[Verdict]) -> Tally | None:
         win_rate=rate,
         matched=length_matched(verdicts),
         unequal=sum(verdict.length_a != verdict.length_b for verdict in verdicts),
-        flipped=Share(sum(verdict.flipped for verdict in verdicts), len(verdicts)),
-        first=_first_preferred(verdicts),
+        flipped=Share(sum(verdict.flipped for verdict in twice), len(twice)),
+        first=_first_preferred(twice),
         longer=_longer_wins(verdicts),
         sign_test=sign_test(wins, losses),
         scores={name: means for name in ("overall", *CRITERIA) if (means := mean_scores(verdicts, name)) is not None},

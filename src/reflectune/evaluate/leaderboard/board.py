@@ -16,7 +16,7 @@ TITLES: dict[Form, str] = {
     "generative": "Benchmarks, answered in words",
     "logprob": "Benchmarks, by log-probabilities",
     "alpaca-eval": "AlpacaEval",
-    "pairwise": "Judged in pairs, both orders",
+    "pairwise": "Judged in pairs",
 }
 _ALL = "all"
 """What judge calls all its test sets together."""
