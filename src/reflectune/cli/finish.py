@@ -12,8 +12,9 @@ import orjson
 
 from reflectune.cli.card import Card
 from reflectune.cli.changes import Changes
-from reflectune.cli.money import cost_of, own_prices
+from reflectune.cli.money import own_prices
 from reflectune.errors import RunError
+from reflectune.oracles.prices import cost_of
 from reflectune.recipe import Recipe, StageName
 from reflectune.records import digest
 from reflectune.recycling import STAGE

@@ -87,7 +87,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     source: dict[str, object] = {"files": list(asked.files), "judge": list(asked.judges)}
     source["wording"] = wording(asked.settings.prompts, *PROMPTS)
     source |= {name: value for name in ("map", "limit", "base_url") if (value := getattr(asked.recipe, name))}
-    finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost), alone=alone)
+    finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost), alone, found.pairs)
     _check_folder(asked, finding)
     for name in asked.judges:
         judged, inquiry = _ask(asked, name, found, folder)
@@ -205,7 +205,9 @@ def _read_reviews(asked: Asked) -> Finding:
     items = max(sum(len(one.verdicts) + len(one.lost) for one in each) for each in read.values())
     more = f"-and-{len(asked.files) - 1}-more" if len(asked.files) > 1 else ""
     folder = asked.run or Path("runs") / file_name(f"{Path(asked.files[0]).stem}{more}")
-    finding = Finding(folder, names, asked.settings, {"reviews": list(asked.files)}, items)
+    pairs = {(pair.dataset, pair.id): pair for each in read.values() for one in each for pair in one.pairs}
+    source: dict[str, object] = {"reviews": list(asked.files)}
+    finding = Finding(folder, names, asked.settings, source, items, pairs=tuple(pairs.values()))
     for name, each in read.items():
         verdicts = tuple(verdict for one in each for verdict in one.verdicts)
         finding.add(Judged(name, verdicts, tuple(lost for one in each for lost in one.lost), published=True))

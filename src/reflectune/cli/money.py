@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from reflectune.errors import SettingsError
 from reflectune.oracles.budget import Budget
-from reflectune.oracles.prices import Price, PriceList, price_of, read_prices
+from reflectune.oracles.prices import Price, PriceList, cost_of, price_of, read_prices
 from reflectune.recipe import Recipe
-from reflectune.runs import Maker, RunDir, Spent
+from reflectune.runs import Maker, RunDir
 
 _TOKENS_SENT = (1.0, 1.0, 0.0)
 _TOKENS_RECEIVED = (0.0, 0.0, 1.0)
@@ -20,17 +19,6 @@ _TOKENS_RECEIVED = (0.0, 0.0, 1.0)
 def own_prices(recipe: Recipe) -> PriceList | None:
     """The price file that a recipe names."""
     return read_prices(recipe.prices) if recipe.prices else None
-
-
-def cost_of(spent: Iterable[Spent], own: PriceList | None) -> float | None:
-    """US dollars for what a run's replies took; `None` where the price of one of its oracles is unknown."""
-    total = 0.0
-    for part in spent:
-        price = price_of(part.oracle, own)
-        if price is None:
-            return None
-        total += price.cost(part.prompt_tokens, part.completion_tokens, cached=part.cached_tokens, batch=part.batch)
-    return total
 
 
 def budget_of(run: RunDir, recipe: Recipe, oracle: str, *, batch: bool = False) -> Budget | None:

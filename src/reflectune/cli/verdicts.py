@@ -23,13 +23,14 @@ from reflectune.evaluate.intervals import Difference, Summary
 from reflectune.evaluate.judge.agreement import Agreement
 from reflectune.evaluate.judge.evaluation import ALL, Judged, Line, agreement_scores, agreements, lines, scores_of
 from reflectune.evaluate.judge.figures import Tally
+from reflectune.evaluate.judge.kept import FAILURES, VERDICTS, write_pairs
+from reflectune.evaluate.judge.pairs import Pair
 from reflectune.evaluate.scores import Evaluation
 from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
 from reflectune.recipe import JudgeSettings, Recipe
 
 NOTE = "judge.yaml"
-VERDICTS, FAILURES = "verdicts.jsonl", "judge_failures.jsonl"
 _FAILED = 3
 _LIBRARIES = ("reflectune", "scipy", "scikit-learn", "numpy")
 _COUNTS = ("requests", "cached", "prompt_tokens", "completion_tokens")
@@ -52,6 +53,7 @@ class Finding:
         source: The files and the judges as they were named, for the record.
         items: How many questions there are, in pairs or not.
         alone: Which file has rows that the other has no answer to, and how many.
+        pairs: What is judged.
         judged: What each judge said.
         inquiries: What each judge was asked; nothing for published reviews.
     """
@@ -62,6 +64,7 @@ class Finding:
     source: dict[str, object]
     items: int
     alone: str = ""
+    pairs: tuple[Pair, ...] = ()
     judged: list[Judged] = field(default_factory=list)
     inquiries: list[Inquiry] = field(default_factory=list)
 
@@ -116,6 +119,7 @@ def _save_verdicts(finding: Finding) -> None:
         raise RunError(f"Cannot write into {finding.run}: {error}.", mend="Name another folder with --run.") from error
     verdicts = (verdict.model_dump(mode="json") for judged in finding.judged for verdict in judged.verdicts)
     write_rows(finding.run / VERDICTS, verdicts)
+    write_pairs(finding.run, finding.pairs)
     lost = {id(lost): lost.failure for judged in finding.judged for lost in judged.lost}  # a match is lost once
     write_rows(finding.run / FAILURES, (failure.model_dump() for failure in lost.values()))
 

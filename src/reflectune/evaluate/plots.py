@@ -17,10 +17,10 @@ from typing import Any, Literal
 from reflectune.errors import MissingExtraError
 from reflectune.evaluate.figures import Metric
 from reflectune.evaluate.statistics import Statistics
+from reflectune.page.charts import COLOURS, GRID, INK
 
 PictureFormat = Literal["svg", "png"]
 
-_COLOURS = ("#0072B2", "#D55E00")
 _FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
 _BINS = 40
 _WIDTH, _HEIGHT = 380, 220
@@ -71,12 +71,16 @@ _PICTURES: dict[str, tuple[_Panel, ...]] = {
 }
 
 
-def draw(named: Mapping[str, Statistics], kind: PictureFormat = "svg") -> dict[str, bytes]:
+def draw(
+    named: Mapping[str, Statistics], kind: PictureFormat = "svg", *, inside: bool = False, beside: bool = True
+) -> dict[str, bytes]:
     """The pictures of one data set, or of two on top of each other.
 
     Args:
         named: The statistics, by the name that the legend gives them.
         kind: The format.
+        inside: Whether they will stand inside a page, whose style gives them its own colours, light or dark.
+        beside: Whether the distributions of a picture stand beside each other, or else below each other.
 
     Returns:
         The content of each picture, by its name: `lengths`, and `tokens`, `coherence`, `ifd` and `perplexity` where
@@ -90,14 +94,17 @@ def draw(named: Mapping[str, Statistics], kind: PictureFormat = "svg") -> dict[s
     for name, panels in _PICTURES.items():
         drawn = [_drawn(altair, panel, named) for panel in panels if any(_values(panel, one) for one in named.values())]
         if drawn:
-            pictures[name] = _picture(altair.hconcat(*drawn, spacing=90, bounds="flush"), kind)
+            joined = (
+                altair.hconcat(*drawn, spacing=90, bounds="flush") if beside else altair.vconcat(*drawn, spacing=40)
+            )
+            pictures[name] = _picture(joined, kind, inside=inside)
     return pictures
 
 
 def _drawn(altair: Any, panel: _Panel, named: Mapping[str, Statistics]) -> Any:
     columns = {name: values for name, one in named.items() if (values := _values(panel, one))}
     bins = _bins(panel, [value for values in columns.values() for value in values])
-    colours = altair.Scale(domain=list(named), range=list(_COLOURS[: len(named)]))
+    colours = altair.Scale(domain=list(named), range=list(COLOURS[: len(named)]))
     scale = altair.Scale(type="log" if panel.logarithmic else "linear", domain=[bins[0], bins[-1]], nice=False)
     heights = "share of rows per doubling" if panel.logarithmic else "share of rows"
     place = {
@@ -122,23 +129,23 @@ def _drawn(altair: Any, panel: _Panel, named: Mapping[str, Statistics]) -> Any:
     return altair.layer(*layers).properties(title=title, width=_WIDTH, height=_HEIGHT)
 
 
-def _picture(chart: Any, kind: PictureFormat) -> bytes:
+def _picture(chart: Any, kind: PictureFormat, *, inside: bool) -> bytes:
+    grid, line, ink, soft = (GRID, INK, INK, INK) if inside else ("#e6e6e6", "#888888", "#444444", "#666666")
     dressed = (
-        chart.configure(font=_FONT, background="white", padding=16)
+        chart.configure(font=_FONT, background="transparent" if inside else "white", padding=4 if inside else 16)
         .configure_view(strokeWidth=0)
         .configure_axis(
             labelFontSize=12,
             titleFontSize=12,
             titleFontWeight="normal",
             titlePadding=8,
-            gridColor="#e6e6e6",
-            domainColor="#888888",
-            tickColor="#888888",
-            labelColor="#444444",
+            gridColor=grid,
+            domainColor=line,
+            tickColor=line,
+            labelColor=ink,
+            titleColor=ink,
         )
-        .configure_title(
-            fontSize=15, anchor="start", frame="group", offset=14, subtitleFontSize=12, subtitleColor="#666666"
-        )
+        .configure_title(fontSize=15, anchor="start", frame="group", offset=14, subtitleFontSize=12, subtitleColor=soft)
         .configure_legend(labelFontSize=13, labelLimit=320, orient="top", symbolType="square", symbolOpacity=1)
     )
     if kind == "png":

@@ -5,6 +5,7 @@ A price that is not known is unknown, never zero. Only models in this process ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from reflectune.errors import SettingsError
 from reflectune.records import Record, Reply
+from reflectune.runs import Spent
 
-__all__ = ["Price", "price_of", "read_prices"]
+__all__ = ["Price", "cost_of", "price_of", "read_prices"]
 
 _PER = 1_000_000
 
@@ -105,6 +107,17 @@ def price_of(oracle: str, own: PriceList | None = None) -> Price | None:
     if not url:
         return Price(input=0, output=0) if model.split(":")[0] == "local" else None
     return _public_price(model, url)
+
+
+def cost_of(spent: Iterable[Spent], own: PriceList | None) -> float | None:
+    """US dollars for what a run's replies took; `None` where the price of one of its oracles is unknown."""
+    total = 0.0
+    for part in spent:
+        price = price_of(part.oracle, own)
+        if price is None:
+            return None
+        total += price.cost(part.prompt_tokens, part.completion_tokens, cached=part.cached_tokens, batch=part.batch)
+    return total
 
 
 def _public_price(model: str, url: str) -> Price | None:

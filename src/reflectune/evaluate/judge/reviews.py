@@ -18,12 +18,13 @@ from typing import Any
 import orjson
 
 from reflectune.errors import InputError
-from reflectune.evaluate.judge.pairs import Lost
+from reflectune.evaluate.judge.pairs import Lost, Pair
 from reflectune.evaluate.judge.verdicts import ORDERS, Look, Marks, Order, Verdict, decided
-from reflectune.records import Failure, digest
+from reflectune.records import Example, Failure, digest
 
 STAGE = "review"
 _COLUMNS = ("Answer1", "Answer2", "review", "review_reverse")
+_TOLD_OF = {*_COLUMNS, "scores", "scores_reverse"}
 _NUMBER = r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?"
 _SCORES = re.compile(rf"\s*{_NUMBER}(?:\s*[,;，]\s*|\s+){_NUMBER}\s*\.?\s*")
 _HIGHEST = 10
@@ -42,6 +43,7 @@ class Reviews:
         verdicts: What they come to.
         lost: What cannot be read, and why.
         differing: Rows where the file states other scores than the texts do.
+        pairs: What was reviewed.
     """
 
     source: Path
@@ -50,6 +52,7 @@ class Reviews:
     verdicts: tuple[Verdict, ...]
     lost: tuple[Lost, ...]
     differing: int
+    pairs: tuple[Pair, ...] = ()
 
 
 def read_reviews(path: Path) -> Reviews:
@@ -65,15 +68,17 @@ def read_reviews(path: Path) -> Reviews:
     _, _, judge = path.stem.partition("_reviews_")
     verdicts: list[Verdict] = []
     lost: list[Lost] = []
+    pairs: list[Pair] = []
     differing = 0
     for name, row in zip(_names(rows), rows, strict=True):
         outcome = _verdict(name, row, dataset, judge or path.stem, path.name)
+        pairs.append(_pair(name, row, dataset))
         if isinstance(outcome, Verdict):
             verdicts.append(outcome)
             differing += _differs(row, outcome)
         else:
             lost.append(Lost(outcome, dataset))
-    return Reviews(path, dataset, judge or path.stem, tuple(verdicts), tuple(lost), differing)
+    return Reviews(path, dataset, judge or path.stem, tuple(verdicts), tuple(lost), differing, tuple(pairs))
 
 
 def scores_of(review: str) -> tuple[float, float] | None:
@@ -109,6 +114,13 @@ def _verdict(name: str, row: dict[str, Any], dataset: str, judge: str, source: s
         length_a=len(row["Answer1"]),
         length_b=len(row["Answer2"]),
     )
+
+
+def _pair(name: str, row: dict[str, Any], dataset: str) -> Pair:
+    """What was reviewed; the question stands in a column whose name differs by test set."""
+    question = next((text for column, text in row.items() if column not in _TOLD_OF and isinstance(text, str)), "")
+    example = Example(id=name, instruction=question, response=row["Answer1"])
+    return Pair(name, example, row["Answer1"], row["Answer2"], dataset)
 
 
 def _look(review: str, order: Order) -> Look | None:
