@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-PartKind = Literal["thinking", "reflection", "output", "text"]
-"""`text` is what stands in no tag: all of a plain model's reply."""
+from reflectune.tags import Part, PartKind
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """More of an answer.
-
-    Attributes:
-        kind: What it belongs to.
-        text: The text itself, without tags.
-        raw: The same as the model wrote it, tags included. The `raw` of all parts together is the whole reply.
-        begins: Whether a new part begins with it; of two reflections in a row each begins.
-    """
-
-    kind: PartKind
-    text: str
-    raw: str
-    begins: bool = False
+__all__ = ["Answered", "Part", "PartKind"]
 
 
 @dataclass(frozen=True, slots=True)
