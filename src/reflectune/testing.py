@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
+from reflectune.oracles import Piece
 from reflectune.oracles.allowance import Allowance
+from reflectune.oracles.stopping import stopped
 from reflectune.records import Reply, Request, Sampling
 
 Said = str | Reply | Exception
+_PIECE = 5
+"""Characters: a tag never comes whole."""
 
 
 class ScriptedOracle:
@@ -49,10 +54,22 @@ class ScriptedOracle:
         said = self._say(request)
         if isinstance(said, Exception):
             raise said
-        if isinstance(said, Reply):
-            return said
-        words = sum(len(message.content.split()) for message in request.messages)
-        return Reply(text=said, prompt_tokens=words, completion_tokens=len(said.split()))
+        reply = said if isinstance(said, Reply) else _reply(request, said)
+        cut = stopped(reply.text, request.stop)
+        return reply if cut is None else reply.model_copy(update={"text": cut, "finish_reason": "stop"})
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Give the next scripted reply in small pieces, with other tasks' turn in between.
+
+        Raises:
+            AssertionError: The script has come to its end.
+        """
+        reply = await self.complete(request)
+        for kind, text in (("reasoning", reply.reasoning or ""), ("text", reply.text)):
+            for begin in range(0, len(text), _PIECE):
+                yield Piece(**{kind: text[begin : begin + _PIECE]})
+                await asyncio.sleep(0)
+        yield reply
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to free."""
@@ -86,6 +103,11 @@ class MemoryStore:
     async def keep_result(self, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None) -> None:
         """Keep a row's result."""
         self.results[stage, row] = (fingerprint, body, failed)
+
+
+def _reply(request: Request, said: str) -> Reply:
+    words = sum(len(message.content.split()) for message in request.messages)
+    return Reply(text=said, prompt_tokens=words, completion_tokens=len(said.split()))
 
 
 def _in_turn(said: Iterator[Said]) -> Callable[[Request], Said]:

@@ -10,14 +10,14 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
-from reflectune.oracles import Oracle
+from reflectune.oracles import Oracle, Piece
 from reflectune.oracles.budget import Budget, BudgetReached
+from reflectune.oracles.outcomes import Answer, Rejected, Unacceptable, Usage
 from reflectune.oracles.pacing import MOST_SECONDS, MOST_TRIES, Pace, Stopped, Turn, delay_before
 from reflectune.records import Reply, Request, Store
 
@@ -30,68 +30,6 @@ _log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 T = TypeVar("T")
-
-
-class Unacceptable(Exception):  # noqa: N818 - a verdict on a reply, which the engine catches
-    """Raised by the reader of a reply that cannot be used.
-
-    Args:
-        reason: A short name that can be counted, such as `copy`.
-        detail: One sentence for a person.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """A reply that was read into a value."""
-
-    value: T
-    reply: Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A request that came to nothing.
-
-    Attributes:
-        reason: A short name that can be counted.
-        detail: One sentence for a person.
-        reply: The reply that was rejected; `None` where the oracle gave none.
-    """
-
-    reason: str
-    detail: str
-    reply: Reply | None = None
-
-
-@dataclass(slots=True)
-class Usage:
-    """What an engine has done since it was made.
-
-    Attributes:
-        requests: Replies that the oracle gave.
-        cached: Replies that the store had.
-        rejected: Replies that were read and not accepted.
-        retried: Tries that the oracle was too busy to answer.
-        prompt_tokens: Tokens sent, as the oracle counts them.
-        cached_tokens: Those of the tokens sent that came from the oracle's prefix cache.
-        completion_tokens: Tokens received.
-        busy: Why the oracle was last too busy, and when on the monotonic clock.
-    """
-
-    requests: int = 0
-    cached: int = 0
-    rejected: int = 0
-    retried: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    busy: tuple[str, float] | None = None
 
 
 class Engine:
@@ -154,6 +92,45 @@ class Engine:
             self._asking.pop(key).set()
             self.pace.forget(key)
 
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Ask for one reply and give it piece by piece; last comes the whole reply. Closing ends the writing.
+
+        An oracle that is busy is asked again as long as it has said nothing. Equal requests are each asked, unless the
+        store has the reply. One that cannot stream gives all in one piece.
+
+        Raises:
+            OracleBusy: The oracle was too busy for too long, or broke off.
+            RequestRefused: It will never answer this request.
+            OracleError: The oracle cannot be used at all.
+            Stopped: The engine was told to stop.
+        """
+        key = request.key(self.oracle.name)
+        known = self.store.reply(key)
+        if known is not None and known.rejected is None:
+            self.usage.cached += 1
+            for piece in _pieces(known):
+                yield piece
+            return
+        begun = False
+        tries = _Tries(self.pace)
+        try:
+            while True:
+                turn = self.pace.slot(key, request)
+                try:
+                    async with self._room_for(request), aclosing(self._stream_once(turn, key, request)) as pieces:
+                        async for piece in pieces:
+                            begun = True
+                            yield piece
+                except OracleBusy as busy:
+                    if begun:
+                        raise
+                    self._give_up_on_the_unreachable(busy, tries.asked + 1)
+                    await tries.wait(turn, busy)
+                else:
+                    return
+        finally:
+            self.pace.forget(key)
+
     async def work(self, items: Iterable[Item], do: Callable[[Item], Coroutine[Any, Any, T]]) -> AsyncGenerator[T]:
         """Do something with each item, as many at once as keep the oracle busy, and yield the results as they land.
 
@@ -205,40 +182,26 @@ class Engine:
         return self._stopping
 
     async def _ask_and_keep(self, key: str, request: Request, read: Callable[[Reply], T]) -> Answer[T] | Rejected:
-        """Ask until there is a reply, or the retry budget of this request is spent.
-
-        Time and tries count while the oracle works; what is lost while it is down is nobody's fault.
-        """
-        asked = tries = 0
-        seconds = 0.0
-        ask = self._ask_once if self.budget is None else self._ask_within_budget
+        """Ask until there is a reply, or the retry budget of this request is spent."""
+        tries = _Tries(self.pace)
         while True:
             turn = self.pace.slot(key, request)
             try:
-                return await ask(turn, key, request, read)
+                async with self._room_for(request):
+                    return await self._ask_once(turn, key, request, read)
             except OracleBusy as busy:
-                asked += 1
-                self._give_up_on_the_unreachable(busy, asked)
-                if not turn.counts:
-                    continue
-                tries += 1
-                seconds += asyncio.get_running_loop().time() - turn.asked_at
-                if tries >= MOST_TRIES or seconds >= MOST_SECONDS:
-                    raise
-                if self.pace.down:
-                    continue
-                wait = min(delay_before(tries, busy), MOST_SECONDS - seconds)
-                _log.debug("try %d: %s; again in %.1f s", tries, busy, wait)
-                seconds += wait
-                await self.pace.rest(wait)
+                self._give_up_on_the_unreachable(busy, tries.asked + 1)
+                await tries.wait(turn, busy)
 
-    async def _ask_within_budget(
-        self, turn: Turn, key: str, request: Request, read: Callable[[Reply], T]
-    ) -> Answer[T] | Rejected:
-        assert self.budget is not None
+    @asynccontextmanager
+    async def _room_for(self, request: Request) -> AsyncIterator[None]:
+        """Hold what a reply may cost, where there is a budget."""
+        if self.budget is None:
+            yield
+            return
         try:
             async with self.budget.room_for(request):
-                return await self._ask_once(turn, key, request, read)
+                yield
         except BudgetReached:
             if not self.stopping:
                 self.out_of_budget = True
@@ -273,6 +236,23 @@ class Engine:
             if self.budget is not None:
                 self.budget.check_counted(reply)
             return verdict
+
+    async def _stream_once(self, turn: Turn, key: str, request: Request) -> AsyncGenerator[Piece | Reply]:
+        async with turn:
+            try:
+                async with aclosing(_streamed(self.oracle, request)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, Reply):
+                            self._note_reply(piece, turn)
+                            await self.store.keep_reply(key, request, self.oracle.name, piece)
+                        yield piece
+            except OracleBusy as busy:
+                self._note_busy(busy, turn)
+                raise
+            except RequestRefused:
+                self._reached = True
+                self.pace.well(turn)
+                raise
 
     @asynccontextmanager
     async def _taking(self, turn: Turn) -> AsyncIterator[None]:
@@ -310,6 +290,59 @@ class Engine:
         """An address that never answered is a mistake of the caller's, not a busy hour."""
         if not self._reached and max(asked, self.pace.probes + 1) >= _TRIES_OF_THE_UNREACHABLE:
             raise OracleError(busy.what, mend=busy.mend) from busy
+
+
+class _Tries:
+    """What one request has tried. Time and tries count while the oracle works; what is lost while it is down does not.
+
+    Attributes:
+        asked: How often the oracle was too busy.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.asked = 0
+        self._pace = pace
+        self._counted = 0
+        self._seconds = 0.0
+
+    async def wait(self, turn: Turn, busy: OracleBusy) -> None:
+        """Wait until it may be asked again.
+
+        Raises:
+            OracleBusy: The retry budget is spent.
+        """
+        self.asked += 1
+        if not turn.counts:
+            return
+        self._counted += 1
+        self._seconds += asyncio.get_running_loop().time() - turn.asked_at
+        if self._counted >= MOST_TRIES or self._seconds >= MOST_SECONDS:
+            raise busy
+        if self._pace.down:
+            return
+        wait = min(delay_before(self._counted, busy), MOST_SECONDS - self._seconds)
+        _log.debug("try %d: %s; again in %.1f s", self._counted, busy, wait)
+        self._seconds += wait
+        await self._pace.rest(wait)
+
+
+def _pieces(reply: Reply) -> Iterator[Piece | Reply]:
+    """A whole reply as one piece."""
+    if reply.text or reply.reasoning:
+        yield Piece(reply.text, reply.reasoning or "")
+    yield reply
+
+
+async def _streamed(oracle: Oracle, request: Request) -> AsyncGenerator[Piece | Reply]:
+    """A reply piece by piece, where the oracle can."""
+    stream: Callable[[Request], AsyncGenerator[Piece | Reply]] | None = getattr(oracle, "stream", None)
+    if stream is None:
+        for piece in _pieces(await oracle.complete(request)):
+            yield piece
+        return
+    async with aclosing(stream(request)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 def _why(reply: Reply) -> str:
