@@ -210,7 +210,7 @@ def test_a_missing_run(tmp_path: Path) -> None:
 
 async def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
-        run._database.execute("PRAGMA max_page_count = 20")
+        run._database.execute("PRAGMA max_page_count = 24")
         texts = [os.urandom(2000).hex() for _ in range(200)]
         keep = [
             run.store.keep_reply(str(number), Request((Message("user", text),)), "o", Reply(text=text))

@@ -55,12 +55,14 @@ class Kept:
         version: Which version of it.
         reason: Why this one: a short name that can be counted.
         detail: The figures that decided.
+        by_hand: Whether it is kept as a person wrote it, who looked at that version; no rule says so.
     """
 
     id: str
     version: VersionName
     reason: str
     detail: str = ""
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,10 @@ class Selection:
 
 
 def select(
-    rows: Iterable[Scored | Candidate], rule: SelectSettings | str = "selective", of: int | None = None
+    rows: Iterable[Scored | Candidate],
+    rule: SelectSettings | str = "selective",
+    of: int | None = None,
+    beside: int = 0,
 ) -> Selection:
     """Choose by a rule.
 
@@ -103,6 +108,7 @@ def select(
         rows: Scored rows; as candidates where the rule needs more than scores.
         rule: The rule with its options, or its name.
         of: How many rows there are in all, of which `take` may be a share; by default those that are given.
+        beside: How many rows are kept already, and count among those to take.
 
     Raises:
         SettingsError: There is no such rule, or its options do not fit it.
@@ -111,7 +117,9 @@ def select(
     check(settings)
     candidates = [row if isinstance(row, Candidate) else Candidate(row) for row in rows]
     judged = [_judge(candidate, settings) for candidate in candidates]
-    taken = _take(candidates, judged, settings, len(judged) if of is None else of)
+    through = sum(isinstance(verdict, Kept) for verdict in judged)
+    count = max(_how_many(settings, len(judged) if of is None else of, through + beside) - beside, 0)
+    taken = _take(candidates, judged, settings, count)
     return Selection(
         kept=tuple(row for row in taken if isinstance(row, Kept)),
         dropped=tuple(row for row in taken if isinstance(row, Dropped)),
@@ -273,11 +281,10 @@ _SHOWN = {
 
 
 def _take(
-    candidates: Sequence[Candidate], judged: Sequence[Verdict], settings: SelectSettings, rows: int
+    candidates: Sequence[Candidate], judged: Sequence[Verdict], settings: SelectSettings, count: int
 ) -> list[Verdict]:
     """Keep so many of the rows that were let through, the best first."""
     through = [place for place, verdict in enumerate(judged) if isinstance(verdict, Kept)]
-    count = _how_many(settings, rows, len(through))
     if count >= len(through):
         return list(judged)
     if settings.rule == "diverse":

@@ -10,13 +10,13 @@ from typing import Literal
 from reflectune.errors import InputError, RunError
 from reflectune.formats import open_source, parse_mapping
 from reflectune.formats.source import Row
-from reflectune.records import Version, VersionName, VersionScores
+from reflectune.records import Version, VersionScores
 from reflectune.recycling import STAGE
-from reflectune.runs import RunDir, StoredRow
+from reflectune.runs import HUMAN, RunDir, Standing, StoredRow
 from reflectune.runs.export import PROVENANCE
 
 Wanted = Literal["original", "Q", "A", "QA", "latest"]
-"""Which version of a run's rows; `latest` is the one that went through the most reflections."""
+"""Which version of a run's rows; `latest` is what stands in the data: what a person wrote, else the last reflection."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def of_file(name: str, *, limit: int | None = None, mapping: str | None = None) 
 
 
 def of_run(path: Path, version: Wanted = "latest", limit: int | None = None) -> tuple[DataSet, DataSet]:
-    """The rewritten rows of a run: the originals, and a version of the same rows.
+    """The rewritten rows of a run: the originals, and a version of the same rows, without those that people rejected.
 
     Raises:
         RunError: No row has that version.
@@ -77,12 +77,12 @@ def of_run(path: Path, version: Wanted = "latest", limit: int | None = None) -> 
     before, after = DataSet("original", run=path), DataSet(version, run=path)
     with RunDir(path, look=True) as folder:
         scored = {scores.id: scores.versions for scores in folder.scores()}
-        found = ((row, name) for row in folder.rows(STAGE) if (name := _version(row, version)))
-        for row, name in islice(found, limit):
+        found = ((row, standing) for row in folder.rows(STAGE) if (standing := _standing(row, version)))
+        for row, standing in islice(found, limit):
             versions = row.result.versions if row.result else {}
             known = scored.get(row.id, {})
             _add(before, row.id, versions.get("original"), known.get("original"))
-            _add(after, row.id, versions.get(name), known.get(name))
+            _add(after, row.id, standing.version, None if standing.name == HUMAN else known.get(standing.name))
     if not after.rows:
         raise RunError(
             f"{path}: no row has been rewritten{'' if version == 'latest' else f' as {version}'}.",
@@ -102,12 +102,11 @@ def originals(path: Path, limit: int | None = None) -> DataSet:
     return data
 
 
-def _version(row: StoredRow, version: Wanted) -> VersionName | None:
-    if row.result is None or not row.result.rewritten:
-        return None
-    if version == "latest":
-        return row.result.best_name
-    return version if version in row.result.versions else None
+def _standing(row: StoredRow, version: Wanted) -> Standing | None:
+    if row.standing is None or version == "latest":
+        return row.standing
+    versions = row.result.versions if row.result else {}
+    return Standing(version, versions[version]) if version in versions else None
 
 
 def _add(data: DataSet, name: str, version: Version | None, scores: VersionScores | None) -> None:

@@ -80,10 +80,9 @@ def command(
 
 
 def _write(run: Path, output: Path | None, to: Shape | None, *, fill: bool, provenance: bool) -> None:
-    from reflectune.cli.runs import export_of
     from reflectune.formats import check_target, to_json, write_rows
     from reflectune.runs import RunDir
-    from reflectune.runs.export import written_rows
+    from reflectune.runs.export import export_of, written_rows
 
     with RunDir(run, look=True) as folder:
         rows = written_rows(folder, export_of(folder, to=to, fill=fill, provenance=provenance))

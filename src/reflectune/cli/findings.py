@@ -98,15 +98,15 @@ def _show(folder: RunDir, mark: Mark) -> None:
     err.print(Text(f"── {mark.gate}: row {mark.id}", style="bold"))
     err.print(mark.detail)
     row = next(folder.rows(STAGE, row=mark.id), None)
-    if row is None or row.result is None:
+    if row is None or row.result is None or row.standing is None:
         return
-    old, new = (_half(version, mark.subject) for version in (row.result.versions["original"], row.result.best))
+    old, new = (_half(version, mark.subject) for version in (row.result.versions["original"], row.standing.version))
     err.print(both(old, new) if old != new else Text(f"  {new}\n"))
     if mark.gate == "duplicate":
         other = next(folder.rows(STAGE, row=mark.other), None)
-        if other is not None and other.result is not None:
+        if other is not None and other.standing is not None:
             err.print(Text(f"row {mark.other}", style="dim"))
-            err.print(both("", _half(other.result.best, mark.subject)))
+            err.print(both("", _half(other.standing.version, mark.subject)))
     elif mark.found and mark.gate == "contamination":
         err.print(Text("in the row", style="dim"), Text(f"  {mark.found}"), sep="\n")
         err.print(Text(f"in {mark.other}", style="dim"), Text(f"  {mark.there}\n"), sep="\n")

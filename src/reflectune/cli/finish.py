@@ -19,6 +19,7 @@ from reflectune.recipe import Recipe, StageName
 from reflectune.records import digest
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir
+from reflectune.runs.deciding import behind, decided
 from reflectune.runs.export import Export, export
 
 _EXPORTED = "exported"
@@ -82,6 +83,7 @@ def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:
         "rewritten_by": run.written_by(STAGE),
         "marked": run.marks.count(),
         "dropped": list(run.marks.dropped),
+        "decided": asdict(decided(run)),
         "requests": sum(part.requests for part in spent),
         "prompt_tokens": sum(part.prompt_tokens for part in spent),
         "completion_tokens": sum(part.completion_tokens for part in spent),
@@ -128,7 +130,9 @@ def _rounded(cost: float | None) -> float | None:
 
 def _export(run: RunDir, how: Export, output: Path | None) -> Changes:
     changes = Changes.over(run.counts(STAGE).done)
-    changes.written = export(run, how, output, changes.look)
+    changes.written = export(run, how, output, changes.look)  # a decision that falls in this time is behind it
+    if behind(run, "recycled.jsonl"):
+        return changes
     run.remember(_EXPORTED, orjson.dumps([_mark(run, how, output), changes.model_dump(mode="json")]).decode())
     return changes
 

@@ -172,8 +172,8 @@ def _candidates(folder: RunDir, advance: Callable[[int], None]) -> Iterator[Cand
 
     done = 0
     for row in folder.rows(STAGE):
-        if row.result is not None and row.result.rewritten:
-            yield Candidate(row.id, row.result.versions["original"], row.result.best)
+        if row.result is not None and row.standing is not None:
+            yield Candidate(row.id, row.result.versions["original"], row.standing.version)
             done += 1
             advance(done)
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reflectune.cli.finish import save
-from reflectune.cli.runs import export_of
 from reflectune.cli.screen import say
 from reflectune.errors import RunError
 from reflectune.recipe import Recipe, shard_of
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir
+from reflectune.runs.export import export_of
 from reflectune.runs.merge import merge
 
 

@@ -1,4 +1,4 @@
-"""`reflectune runs`: list, show, resume, retry, merge and push runs."""
+"""`reflectune runs`: list, show, decide about, write, resume, retry, merge and push runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from reflectune.recipe import Recipe
     from reflectune.runs import RunDir, StoredRow
-    from reflectune.runs.export import Export
 
-app = typer.Typer(help="List, show, resume, retry, merge and push runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, decide about, write, resume, retry, merge and push runs.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -86,6 +85,58 @@ def show(
                 typer.echo(failure.model_dump_json() if json else line)
         else:
             typer.echo(orjson.dumps(_totals(run), option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command("decide")
+def decide(
+    run: Folder,
+    row: Annotated[str, typer.Option(help="The row's id.")],
+    accept: Annotated[bool, typer.Option("--accept", help="It is good as it is.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="It is left out of the data.")] = False,
+    edit: Annotated[
+        Path | None, typer.Option(help="A JSON file with the texts that stand for it: instruction, input, response.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the decision back.")] = False,
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Accept, edit or reject a row by hand, also while another process works on the run.
+
+    What is exported and selected from then on follows it; a row that is made anew is to be looked at again.
+
+    [bold]Examples[/bold]
+
+    reflectune runs decide runs/data --row 17 --reject --note "answers another question"
+
+    reflectune runs decide runs/data --row 18 --edit better.json
+    """
+    from reflectune.cli.deciding import carry_out
+
+    wanted = [name for name, given in (("accept", accept), ("reject", reject), ("undo", undo)) if given]
+    if len(wanted) + (edit is not None) != 1:
+        raise typer.BadParameter("Name one of --accept, --reject, --edit and --undo.")
+    carry_out(run, row, edit or wanted[0], note=note, quiet=quiet)  # type: ignore[arg-type]
+
+
+@app.command("write")
+def write(run: Folder, quiet: Quiet = False) -> None:
+    """Write a run's data files anew, as its rows and what was decided about them now stand; ask nobody.
+
+    Where the run was selected from, that is done again too, as its recipe says.
+
+    [bold]Example[/bold]
+
+    reflectune runs write runs/data
+    """
+    from reflectune.cli.screen import say
+    from reflectune.runs import RunDir
+
+    with RunDir(run, create=False) as folder:
+        _write_anew(folder)
+    say(f"data      {run / 'recycled.jsonl'}", quiet=quiet)
+    recipe = _recipe(run)
+    if recipe.select is not None and (run / "selected.jsonl").is_file():
+        _go_on("select", recipe, run, as_json=False, quiet=quiet)
 
 
 @app.command("resume")
@@ -193,27 +244,16 @@ def push(
     push_run(run, repository, private=not public, dry_run=dry_run)
 
 
-def export_of(run: RunDir, *, to: str | None = None, fill: bool = False, provenance: bool = True) -> Export:
-    """How the rows of a run are written.
-
-    Raises:
-        RunError: The run never came to reading its data.
-    """
-    from reflectune.errors import RunError
-    from reflectune.formats import Mapping
-    from reflectune.runs.export import Export
-
-    mapping = run.remembered("mapping")
-    if mapping is None:
-        raise RunError(f"The run {run.path} holds no data yet.", mend="Start it with `reflectune recycle`.")
-    return Export(Mapping.model_validate_json(mapping), to, fill, provenance, run.marks.dropped)
-
-
 def drop_marked(run: RunDir, gates: tuple[str, ...]) -> None:
     """Leave the rows that some quality gates mark out of a run's data, and write its files anew."""
-    from reflectune.cli.finish import save
-
     run.marks.drop(gates)
+    _write_anew(run)
+
+
+def _write_anew(run: RunDir) -> None:
+    from reflectune.cli.finish import save
+    from reflectune.runs.export import export_of
+
     recipe = _recipe(run.path)
     save(run, recipe, export_of(run, to=recipe.to, fill=recipe.fill == "original", provenance=recipe.provenance))
 
@@ -235,9 +275,10 @@ def _totals(run: Path) -> dict[str, Any]:
 
     from reflectune.recycling import STAGE
     from reflectune.runs import RunDir
+    from reflectune.runs.deciding import decided
 
     with RunDir(run, look=True) as folder:
-        counts = asdict(folder.counts(STAGE))
+        counts = asdict(folder.counts(STAGE)) | {"decided": asdict(decided(folder))}
         spent = folder.spent()
     path = run / "run.json"
     known: dict[str, Any] = orjson.loads(path.read_bytes()) if path.is_file() else {}
@@ -269,6 +310,8 @@ def _show_row(row: StoredRow, *, as_json: bool) -> None:
         failure = row.failure.model_dump(mode="json") if row.failure else None
         maker = asdict(row.maker) if row.maker else None
         shown = {"id": row.id, "raw": row.raw, "result": result, "failure": failure, "maker": maker, "gates": row.gates}
+        for name, said in (("decision", row.decision), ("stale", row.stale)):
+            shown[name] = said.model_dump(mode="json") if said else None
         typer.echo(to_json(shown))
         return
     if row.maker:
@@ -287,3 +330,16 @@ def _show_row(row: StoredRow, *, as_json: bool) -> None:
         typer.echo(
             f"── failed at {row.failure.stage}: {row.failure.reason}: {row.failure.detail}\n{row.failure.raw or ''}"
         )
+    _show_decision(row)
+
+
+def _show_decision(row: StoredRow) -> None:
+    said = row.decision or row.stale
+    if said is None:
+        return
+    holds = "" if row.decision else "; the row was made anew since, so that does not hold"
+    typer.echo(f"── by hand: {said.verdict} of {said.of}{holds}")
+    if said.note:
+        typer.echo(said.note)
+    if said.version:
+        typer.echo(f"{said.version.instruction}\n{said.version.input}\n→ {said.version.response}\n")

@@ -20,10 +20,10 @@ from reflectune.errors import RunError, SettingsError
 from reflectune.formats import Mapping as ColumnMapping
 from reflectune.formats import check_target, write_rows
 from reflectune.recipe import SelectSettings, in_order
-from reflectune.records import Scored, Version, VersionName, VersionScores
+from reflectune.records import Example, Scored, Version, VersionName, VersionScores
 from reflectune.recycling import STAGE
-from reflectune.runs import RunDir, StoredRow
-from reflectune.runs.export import PROVENANCE, Export, provenance, with_own
+from reflectune.runs import HUMAN, RunDir, Selected, StoredRow
+from reflectune.runs.export import IN_FILE, PROVENANCE, Export, provenance, with_own
 from reflectune.scoring import Versions
 from reflectune.selection import Candidate, Dropped, Kept, Selection, check, select
 
@@ -85,13 +85,14 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
         raise RunError(f"{chosen.run} has no scores.", mend=f"Make them first: reflectune score {chosen.run}")
     if left := sum(row.example is not None and row.id not in scores for row in rows) if needs_scores else 0:
         say(f"{left:,} rows have no scores yet and are dropped: reflectune score {chosen.run}", quiet=quiet)
-    beforehand = {row.id: reason for row in rows if (reason := _out(row, scores, chosen, run.marks.dropped))}
+    beforehand = {row.id: reason for row in rows if (reason := _decided(row, scores, chosen, run.marks.dropped))}
     candidates = [
         _candidate(row, scores.get(row.id), whole=not needs_scores) for row in rows if row.id not in beforehand
     ]
     if chosen.settings.rule in _EMBEDDED_RULES:
         candidates = _embedded(candidates, {row.id: row for row in rows}, chosen)
-    selection = select(candidates, chosen.settings, of=len(rows))
+    by_hand = sum(isinstance(verdict, Kept) for verdict in beforehand.values())
+    selection = select(candidates, chosen.settings, of=len(rows), beside=by_hand)
     found: dict[str, Kept | Dropped] = dict(beforehand)
     found |= {row.id: row for row in selection.kept}
     found |= {row.id: row for row in selection.dropped}
@@ -101,13 +102,35 @@ def _selected(run: RunDir, chosen: Chosen, *, quiet: bool) -> Selection:
     )
 
 
+def _decided(
+    row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]
+) -> Kept | Dropped | None:
+    """What becomes of a row before any rule looks at it; `None` where the rule is to say.
+
+    The words of people stand above the rules: what they rejected is dropped, and what they wrote is kept.
+    """
+    if row.rejected:
+        return Dropped(row.id, None, "rejected-by-hand", row.decision.note if row.decision else "")
+    if row.standing is None or row.standing.name != HUMAN:
+        return _out(row, scores, chosen, gates)
+    if row.decision is None:
+        raise ValueError(f"Nobody wrote row {row.id} by hand.")
+    return _marked(row, gates) or Kept(row.id, row.decision.of, "edited-by-hand", row.decision.note, by_hand=True)
+
+
+def _marked(row: StoredRow, gates: tuple[str, ...]) -> Dropped | None:
+    if marked := sorted(set(gates) & set(row.gates)):
+        return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
+    return None
+
+
 def _out(row: StoredRow, scores: Mapping[str, Scored], chosen: Chosen, gates: tuple[str, ...]) -> Dropped | None:
     """What becomes of a row before any rule looks at it; `None` where the rule is to say."""
     if row.example is None:
         failure = row.failure
         return Dropped(row.id, None, *((failure.reason, failure.detail) if failure else ("unreadable", "")))
-    if marked := sorted(set(gates) & set(row.gates)):
-        return Dropped(row.id, None, f"gate-{marked[0]}", "Marked by a quality gate whose rows are left out.")
+    if marked := _marked(row, gates):
+        return marked
     if row.id not in scores and chosen.settings.rule not in _UNSCORED_RULES:
         return Dropped(row.id, None, "not-scored", "It has no scores yet.")
     if chosen.settings.rule == "selective" and row.failure is not None and not chosen.settings.keep_original:
@@ -162,7 +185,11 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
             if row.id in kept:
                 yield _line(row, kept[row.id], scores.get(row.id), mapping, chosen)
 
+    decided = run.decisions.mark()
     write_rows(run.path / "selected.jsonl", lines())
+    run.remember(IN_FILE + "selected.jsonl", decided)
+    verdicts: tuple[Kept | Dropped, ...] = (*selection.kept, *selection.dropped)
+    run.keep_selection((row.id, _outcome(row)) for row in verdicts)
     write_rows(run.path / "dropped.jsonl", (_plain(row) for row in selection.dropped))
     if chosen.settings.output is not None:
         write_rows(chosen.settings.output, lines())
@@ -176,13 +203,26 @@ def _write(run: RunDir, chosen: Chosen, selection: Selection, summary: dict[str,
 def _line(row: StoredRow, kept: Kept, scored: Scored | None, mapping: ColumnMapping, chosen: Chosen) -> dict[str, Any]:
     if row.example is None:
         raise ValueError(f"Row {row.id} holds no pair.")
-    version = Versions.of(row.example, row.result).versions[kept.version]
+    version = _text(row, row.example, kept)
     line = Export(mapping, chosen.settings.to).shaped(row.raw, row.example, version)
     if not chosen.settings.provenance:
         return line
-    own = provenance(row) | {"version": kept.version, "selected": kept.reason}
-    own |= scored.versions[kept.version].model_dump() if scored and kept.version in scored.versions else {}
+    own = provenance(row) | {"version": HUMAN if kept.by_hand else kept.version, "selected": kept.reason}
+    if not kept.by_hand and scored and kept.version in scored.versions:
+        own |= scored.versions[kept.version].model_dump()
     return with_own(line, {PROVENANCE: own})
+
+
+def _text(row: StoredRow, example: Example, kept: Kept) -> Version:
+    if kept.by_hand and row.standing is not None:
+        return row.standing.version
+    return Versions.of(example, row.result).versions[kept.version]
+
+
+def _outcome(row: Kept | Dropped) -> Selected:
+    by_hand = isinstance(row, Kept) and row.by_hand
+    version = HUMAN if by_hand else row.version
+    return Selected(kept=isinstance(row, Kept), version=version, reason=row.reason, detail=row.detail)
 
 
 def _plain(row: Dropped) -> dict[str, Any]:

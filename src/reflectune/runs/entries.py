@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from reflectune.records import Example, Failure, Recycled
+from reflectune.records import Example, Failure, Record, Recycled, Version, VersionName
+from reflectune.runs.decisions import HUMAN, Decision
 
 
 class IncomingRow(Protocol):
@@ -47,6 +48,19 @@ class Maker:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands for a row in the data.
+
+    Attributes:
+        name: Which version it is; `human` where a person wrote it.
+        version: Its text.
+    """
+
+    name: VersionName | Literal["human"]
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRow:
     """A row of the input with what became of it.
 
@@ -58,6 +72,9 @@ class StoredRow:
         failure: Why there is nothing to export; `None` where there is, or while the row is pending.
         maker: What made the result; `None` while that is pending.
         gates: The quality gates that marked it, sorted.
+        decision: What a person decided about it, as long as that holds.
+        stale: What a person decided about an earlier result of it, and so is not applied.
+        hash: What tells its result from the next one: for decisions, and of a row that was asked for by its id.
     """
 
     id: str
@@ -67,6 +84,45 @@ class StoredRow:
     failure: Failure | None
     maker: Maker | None = None
     gates: tuple[str, ...] = ()
+    decision: Decision | None = None
+    stale: Decision | None = None
+    hash: str = ""
+
+    @property
+    def rejected(self) -> bool:
+        """Whether a person wants it left out of the data."""
+        return self.decision is not None and self.decision.verdict == "reject"
+
+    @property
+    def standing(self) -> Standing | None:
+        """What stands for the row in the data, before quality gates; `None` where nothing does.
+
+        That is what a person wrote, else the version that the reflections led to; of a row that failed, is pending or
+        was rejected, nothing.
+        """
+        if self.rejected:
+            return None
+        if self.decision is not None and self.decision.version is not None:
+            return Standing(HUMAN, self.decision.version)
+        if self.result is not None and self.result.rewritten:
+            return Standing(self.result.best_name, self.result.best)
+        return None
+
+
+class Selected(Record):
+    """What `select` said of a row.
+
+    Attributes:
+        kept: Whether it is kept.
+        version: The version that is, or that came furthest; `human` where a person wrote it.
+        reason: Why: a short name that can be counted.
+        detail: The figures that decided.
+    """
+
+    kept: bool
+    version: VersionName | Literal["human"] | None
+    reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

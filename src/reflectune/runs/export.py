@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reflectune.errors import RunError
 from reflectune.formats import Mapping, convert, write_rows
 from reflectune.records import Example, Recycled, Version
 from reflectune.runs.entries import StoredRow
@@ -15,6 +16,8 @@ from reflectune.runs.folder import RunDir
 _STAGE = "recycle"
 PROVENANCE = "reflectune"
 """The column that says where a row comes from."""
+IN_FILE = "decisions in "
+"""Before the name of a data file: the note of which decisions it follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,9 @@ class Export:
 
     def written(self, row: StoredRow) -> dict[str, Any] | None:
         """The row as it is written; `None` where it is left out."""
-        if row.result is not None and row.result.rewritten:
+        if row.rejected:
+            return None
+        if row.standing is not None:
             return None if set(self.drop) & set(row.gates) else self._marked(self._recycled(row), row, recycled=True)
         if self.fill and row.failure is not None and (row.example is not None or not self.to):
             return self._marked(self._original(row), row, recycled=False)
@@ -54,9 +59,9 @@ class Export:
         return with_own(written, own)
 
     def _recycled(self, row: StoredRow) -> dict[str, Any]:
-        if row.result is None or row.example is None:
+        if row.standing is None or row.example is None:
             raise ValueError(f"Row {row.id} is not recycled.")
-        return self.shaped(row.raw, row.example, row.result.best)
+        return self.shaped(row.raw, row.example, row.standing.version)
 
     def _original(self, row: StoredRow) -> dict[str, Any]:
         if self.to and row.example is not None:
@@ -81,7 +86,7 @@ def export(
 ) -> int:
     """Write `recycled.jsonl` and `failures.jsonl` into the run's folder, each whole or not at all.
 
-    The data is written to `output` too, where that is named.
+    Where people rejected rows, these go to `rejected.jsonl`. The data is written to `output` too, where that is named.
 
     Args:
         run: The run.
@@ -95,7 +100,10 @@ def export(
     Raises:
         SettingsError: A file cannot be written.
     """
+    decided = run.decisions.mark()
     count = write_rows(run.path / "recycled.jsonl", written_rows(run, how, look))
+    run.remember(IN_FILE + "recycled.jsonl", decided)
+    _write_rejected(run)
     write_rows(run.path / "failures.jsonl", (failure.model_dump() for failure in run.failures(_STAGE)))
     if output is not None:
         write_rows(output, written_rows(run, how))
@@ -111,8 +119,40 @@ def written_rows(run: RunDir, how: Export, look: Callable[[StoredRow], None] | N
             yield written
 
 
+def _write_rejected(run: RunDir) -> None:
+    """Write down what is left out because a person rejected it; no file where there is nothing."""
+    path = run.path / "rejected.jsonl"
+    decided = run.decisions.all()
+    found = [row for name in decided for row in run.rows(_STAGE, row=name) if row.rejected]
+    if found:
+        write_rows(path, map(_rejected, found))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _rejected(row: StoredRow) -> dict[str, Any]:
+    decision, versions = row.decision, row.result.versions if row.result else {}
+    of = decision.of if decision else "original"
+    version = versions[of].model_dump() if of in versions else None
+    return {"id": row.id, "of": of, "note": decision.note if decision else "", "version": version}
+
+
+def export_of(run: RunDir, *, to: str | None = None, fill: bool = False, provenance: bool = True) -> Export:
+    """How the rows of a run are written.
+
+    Raises:
+        RunError: The run never came to reading its data.
+    """
+    mapping = run.remembered("mapping")
+    if mapping is None:
+        raise RunError(f"The run {run.path} holds no data yet.", mend="Start it with `reflectune recycle`.")
+    return Export(Mapping.model_validate_json(mapping), to, fill, provenance, run.marks.dropped)
+
+
 def provenance(row: StoredRow) -> dict[str, Any]:
     """Where a row comes from: its id, the version that was chosen, who wrote it by which prompts, and every score.
+
+    A row that a person edited is of the version `human`.
 
     The scores are a flat list, which CSV, Parquet and `datasets` hold as it is. Each is of the version that was
     criticised, not of the one that the critique led to.
@@ -120,7 +160,8 @@ def provenance(row: StoredRow) -> dict[str, Any]:
     recycled = row.result is not None and row.result.rewritten
     return {
         "id": row.id,
-        "version": row.result.best_name if row.result and recycled else "original",
+        "version": row.standing.name if row.standing else "original",
+        "human": row.decision.verdict if row.decision else "",
         "oracle": row.maker.oracle if row.maker and recycled else "",
         "prompts": row.maker.prompts if row.maker and recycled else "",
         "failure": row.failure.reason if row.failure else "",

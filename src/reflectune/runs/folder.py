@@ -10,15 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import orjson
-
 from reflectune.errors import InputError, RunError
-from reflectune.formats import to_json
-from reflectune.records import Example, Failure, Message, Recycled, Scored
-from reflectune.runs.entries import Counts, IncomingRow, Maker, Spent, StoredRow, Taken
+from reflectune.records import Example, Failure, Recycled, Scored
+from reflectune.runs.decisions import Decisions, hash_of
+from reflectune.runs.entries import Counts, IncomingRow, Maker, Selected, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
 from reflectune.runs.marks import Marks
 from reflectune.runs.outbox import FORGET, READ, UNREAD, Outbox
+from reflectune.runs.packing import columns_of, example_of
 from reflectune.runs.store import SqliteStore, connect
 
 _PAGE = 500
@@ -28,6 +27,13 @@ _SAMPLED = (
 )
 """Multiplying by a number near 2**32 / golden ratio scatters the positions evenly."""
 
+_SELECTED = "select:"
+_ANEW = (
+    "INSERT OR REPLACE INTO meta"
+    " SELECT 'generation', coalesce((SELECT value FROM meta WHERE name = 'generation'), 0) + 1"
+)
+"""Tells who keeps track of changes by the numbers of the table's rows that these are given out anew."""
+
 
 class RunDir:
     """A run folder that this process has to itself, or only looks at.
@@ -36,26 +42,29 @@ class RunDir:
         path: The folder; made where it is missing.
         create: Whether it may be made.
         look: Whether to look at it only, also while another process works on it.
+        beside: Whether to make decisions in it only, also while another process works on it.
 
     Attributes:
         store: What remembers replies and results.
         marks: What quality gates say of its rows.
+        decisions: What people decided about its rows.
 
     Raises:
         RunError: It is missing, cannot be read or written, or another process works on it.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, look: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool = True, look: bool = False, beside: bool = False) -> None:
         self.path = path
         self._made_here = not path.exists()
         self._lock: int | None = None
-        if (look or not create) and not (path / "state.sqlite").is_file():
+        if (look or beside or not create) and not (path / "state.sqlite").is_file():
             raise RunError(f"There is no run in {path}.", mend="List the runs with `reflectune runs list`.")
-        if not look:
+        if not (look or beside):
             self._lock = take(path)
         self._database = connect(path / "state.sqlite", look=look)
         self.store = SqliteStore(self._database)
         self.marks = Marks(self._database)
+        self.decisions = Decisions(self._database)
         self._accepted: dict[str, tuple[str, ...]] = {}
         self._makers: dict[str, Maker] = {}
 
@@ -93,8 +102,9 @@ class RunDir:
         """
         self.changing()
         with self._database:
+            self._database.execute(_ANEW)
             self._database.execute("DELETE FROM rows")
-            self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(_columns, rows))
+            self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(columns_of, rows))
             if not self.size:
                 raise InputError("The input holds no row.", mend="Check the file, --limit and --shard.")
             self._database.execute("INSERT OR REPLACE INTO meta VALUES ('input', ?)", (signature or "",))
@@ -157,7 +167,7 @@ class RunDir:
             if not page:
                 return
             for position, name, example in page:  # noqa: B007 - the last one is where the next page starts
-                yield _example(name, example)
+                yield example_of(name, example)
 
     def rows(self, stage: str, *, row: str | None = None) -> Iterator[StoredRow]:
         """Every row with what a stage made of it, in input order; or only the one with this id."""
@@ -170,25 +180,33 @@ class RunDir:
             (stage, *marks, *((row,) if row is not None else ())),
         )
         makers = self._known_makers(stage)
+        decisions = self.decisions.all() if row is None else {row: self.decisions.of(row)}
         for name, raw, example, failure, body, fingerprint, gates in cursor:
             result = Recycled.model_validate_json(body) if body else None
             unread = Failure.model_validate_json(failure) if failure else None
+            decision, made = decisions.get(name), hash_of(body) if body and name in decisions else ""
+            holds = decision is not None and decision.made_for == made
             yield StoredRow(
                 id=name,
                 raw=json.loads(raw),
-                example=_example(name, example) if example else None,
+                example=example_of(name, example) if example else None,
                 result=result,
                 failure=unread or (result.failure if result else None),
                 maker=makers.get(f"{fingerprint.partition(':')[0]}:") if fingerprint else None,
                 gates=tuple(sorted(gates.split(","))) if gates else (),
+                decision=decision if holds else None,
+                stale=None if holds else decision,
+                hash=made,
             )
 
-    def scores(self) -> Iterator[Scored]:
-        """The scores of every row that has some, in input order."""
+    def scores(self, *, row: str | None = None) -> Iterator[Scored]:
+        """The scores of every row that has some, in input order; or only of the one with this id."""
         made, marks = self._made("score")
+        only = " WHERE rows.id = ?" if row is not None else ""
         cursor = self._database.execute(
-            f"SELECT body FROM rows JOIN results ON stage = ? AND results.id = rows.id AND {made} ORDER BY position",  # noqa: S608
-            ("score", *marks),
+            "SELECT body FROM rows JOIN results ON stage = ? AND results.id = rows.id"  # noqa: S608
+            f" AND {made}{only} ORDER BY position",
+            ("score", *marks, *((row,) if row is not None else ())),
         )
         for (body,) in cursor:
             yield Scored.model_validate_json(body)
@@ -297,7 +315,7 @@ class RunDir:
             count = self._database.execute(
                 "DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows)", (stage,)
             ).rowcount
-            for statement in (READ, *FORGET, "DELETE FROM again", "DELETE FROM marks"):
+            for statement in (READ, *FORGET, _ANEW, "DELETE FROM again", "DELETE FROM marks"):
                 self._database.execute(statement)
             self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0")
         return count
@@ -305,7 +323,21 @@ class RunDir:
     def forget_scores(self) -> None:
         """Let every row be scored again."""
         with self._database:
+            self._database.execute(_ANEW)
             self._database.execute("DELETE FROM results WHERE stage = 'score'")
+
+    def keep_selection(self, outcomes: Iterable[tuple[str, Selected]]) -> None:
+        """Keep what `select` said of the rows, by their ids, in place of what it said before."""
+        with self._database:
+            self._database.execute(_ANEW)
+            self._database.execute("DELETE FROM results WHERE stage = 'select'")
+        entries = ((row, said.model_dump_json().encode(), None if said.kept else said.reason) for row, said in outcomes)
+        self.store.keep_results("select", _SELECTED, entries)
+
+    def selected(self, example: Example) -> Selected | None:
+        """What `select` said of a row when it was last run; `None` where it was made anew since, or never looked at."""
+        body = self.store.result("select", example.id, _SELECTED + example.content_hash())
+        return Selected.model_validate_json(body) if body else None
 
     def changing(self) -> None:
         """Note that the exported files no longer follow from the results."""
@@ -364,27 +396,3 @@ class RunDir:
     def _known_makers(self, stage: str) -> dict[str, Maker]:
         known = self._database.execute("SELECT fingerprint, oracle, prompts FROM makers WHERE stage = ?", (stage,))
         return {fingerprint: Maker(fingerprint, *rest) for fingerprint, *rest in known} | self._makers
-
-
-def _columns(row: IncomingRow) -> tuple[int, str, str, bytes | None, bytes | None, bytes]:
-    if row.example is not None:
-        example = row.example
-        return row.number, example.id, example.content_hash(), None, orjson.dumps(example), _packed(row)
-    failure = row.failure
-    if failure is None:
-        raise ValueError(f"Row {row.number} has neither an example nor a failure.")
-    return row.number, failure.id, "", failure.model_dump_json().encode(), None, _packed(row)
-
-
-def _packed(row: IncomingRow) -> bytes:
-    """The row as JSON. Not by orjson, which turns NaN into null and knows no large integers nor half characters."""
-    try:
-        return to_json(row.raw)
-    except TypeError as error:
-        raise InputError(f"Row {row.number}: {error}.", mend="Leave that column out.") from error
-
-
-def _example(name: str, packed: bytes) -> Example:
-    fields = orjson.loads(packed)
-    history = tuple(Message(**turn) for turn in fields.pop("history"))
-    return Example(**(fields | {"id": name, "history": history}))

@@ -18,7 +18,8 @@ _SAME_ROWS = "SELECT part.rows.position FROM part.rows JOIN main.rows ON {same} 
 _COPY = """
 BEGIN;
 INSERT INTO main.rows SELECT * FROM part.rows;
-INSERT INTO main.results SELECT * FROM part.results WHERE id IN (SELECT id FROM part.rows);
+INSERT INTO main.results SELECT * FROM part.results WHERE stage <> 'select' AND id IN (SELECT id FROM part.rows);
+INSERT OR IGNORE INTO main.decisions SELECT * FROM part.decisions;
 INSERT OR IGNORE INTO main.marks SELECT * FROM part.marks;
 INSERT OR IGNORE INTO main.again SELECT * FROM part.again;
 INSERT OR IGNORE INTO main.makers SELECT * FROM part.makers;
@@ -27,7 +28,8 @@ INSERT OR IGNORE INTO main.posted SELECT * FROM part.posted WHERE outcome IS NUL
     OR key NOT IN (SELECT key FROM part.replies WHERE retired = 0 AND batch = 1);
 INSERT OR IGNORE INTO main.texts SELECT * FROM part.texts;
 INSERT OR IGNORE INTO main.meta SELECT * FROM part.meta
-    WHERE name NOT IN ('input', 'exported', 'dropped') AND name NOT LIKE 'fingerprints of %';
+    WHERE name NOT IN ('input', 'exported', 'dropped', 'generation') AND name NOT LIKE 'decisions in %'
+        AND name NOT LIKE 'fingerprints of %';
 INSERT INTO main.replies (key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens,
         cached_tokens, rejected, batch, top_logprobs, maker, retired)
     SELECT key, oracle, messages, text, reasoning, finish_reason, prompt_tokens, completion_tokens, cached_tokens,
@@ -79,7 +81,9 @@ def _absorb(database: sqlite3.Connection, part: Path) -> None:
     database.execute("ATTACH ? AS part", (str(part / "state.sqlite"),))
     _refuse_other_data(database, part)
     database.executescript(_COPY)
-    lists = "SELECT name, value FROM part.meta WHERE name LIKE ? OR name = 'dropped'"
+    lists = (
+        "SELECT name, value FROM part.meta WHERE (name LIKE ? AND name <> 'fingerprints of select') OR name = 'dropped'"
+    )
     accepted = database.execute(lists, (f"{_ACCEPTED}%",)).fetchall()
     for name, value in accepted:
         known = database.execute("SELECT value FROM main.meta WHERE name = ?", (name,)).fetchone()

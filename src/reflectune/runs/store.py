@@ -25,8 +25,12 @@ _KEEP_REPLY = (
     " cached_tokens, rejected, batch, top_logprobs, maker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_LAYOUT = 5
+_LAYOUT = 6
 """The layout of the tables, as SQLite's `user_version`; to be raised when they change."""
+_READABLE = (5, 6)
+"""Layouts that can be read. 5 has no table of decisions, which is added when somebody works on the run."""
+_PATIENCE = 10.0
+"""Seconds to wait for another process that is writing: a decision may be made while a run is worked on."""
 _MOST_NAMES = 1000
 _DISK = "Free some disk space, then start the same command again: what was committed is kept."
 
@@ -64,10 +68,12 @@ CREATE TABLE IF NOT EXISTS marks (
     body BLOB NOT NULL,
     PRIMARY KEY (id, gate)
 ) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS made_anew AFTER INSERT ON results WHEN NEW.stage = 'recycle' BEGIN
+CREATE TABLE IF NOT EXISTS decisions (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+DROP TRIGGER IF EXISTS made_anew;
+CREATE TRIGGER made_anew AFTER INSERT ON results WHEN NEW.stage = 'recycle' BEGIN
     DELETE FROM again WHERE id = NEW.id;
     DELETE FROM marks WHERE id = NEW.id;
-    DELETE FROM results WHERE id = NEW.id AND stage = 'score';
+    DELETE FROM results WHERE id = NEW.id AND stage IN ('score', 'select');
 END;
 CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
@@ -114,15 +120,15 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
     """
     try:
         if look:
-            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
             _check_layout(database, path)
             return database
-        database = sqlite3.connect(path)
+        database = sqlite3.connect(path, timeout=_PATIENCE)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-        if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            _check_layout(database, path)
-        database.executescript(_SCHEMA)
+        made = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if not made or _check_layout(database, path) < _LAYOUT:
+            database.executescript(_SCHEMA)
     except sqlite3.DatabaseError as error:
         raise RunError(
             f"Cannot open {path}: {error}.",
@@ -131,13 +137,14 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
     return database
 
 
-def _check_layout(database: sqlite3.Connection, path: Path) -> None:
-    layout = database.execute("PRAGMA user_version").fetchone()[0]
-    if layout != _LAYOUT:
+def _check_layout(database: sqlite3.Connection, path: Path) -> int:
+    layout: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if layout not in _READABLE:
         raise RunError(
             f"{path} was made by another version of reflectune: its tables have layout {layout}, ours {_LAYOUT}.",
             mend="Finish the run with the version that its run.json names, or name a new folder with --run.",
         )
+    return layout
 
 
 class SqliteStore:
