@@ -4,8 +4,8 @@
 
 prints its base URL and serves `/v1/chat/completions`, `/v1/models` and `/stats` until it is ended. It answers from the
 schema of each request (`answers.py`) and refuses what its flags say, in the words that real endpoints use. It also
-misbehaves (`faulty.py`), rations (`ration.py`), answers batches (`batch_desk.py`) and is down for a while, as its flags
-say.
+misbehaves (`faulty.py`), rations (`ration.py`), streams (`streaming.py`), answers batches (`batch_desk.py`) and is down
+for a while, as its flags say.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from answers import TAIL, Source, value_for
 from batch_desk import Desk, DeskFlags
 from faulty import KINDS, Faults, cut, is_valid
 from ration import Ration
+from streaming import add_flags, in_tags, stream_out
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -166,6 +167,8 @@ class Endpoint:
         await asyncio.sleep(self.flags.latency_ms / 1000 - (time.monotonic() - started))
         if kind:
             return await self.faults.deliver(kind, request, answer), kind
+        if body.get("stream"):
+            return await stream_out(request, self.flags, body, answer), kind
         return web.Response(body=packed, content_type="application/json", headers=headers), kind
 
     def _refuse(self, body: dict[str, Any]) -> None:
@@ -188,6 +191,9 @@ class Endpoint:
         if "temperature" in body and flags.no_temperature:
             message = f"Unsupported value: 'temperature' does not support {body['temperature']} with this model."
             raise RefusedError(400, message, param="temperature", code="unsupported_value")
+        for name in ("stream_options", "stop"):
+            if name in body and getattr(flags, f"no_{name}"):
+                raise RefusedError(400, f"Unrecognized request argument supplied: {name}", param=name)
         if flags.context and _tokens(body) > flags.context:
             message = f"This model's maximum context length is {flags.context} tokens, you sent {_tokens(body)}."
             raise RefusedError(400, message, param="messages", code="context_length_exceeded")
@@ -203,12 +209,19 @@ class Endpoint:
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         said = "\n".join(message["content"] for message in body["messages"] if message["role"] == "user")
         source = Source(said[-TAIL:])
-        text = _reply(body, source)
+        text = said.rpartition("\n")[2] if self.flags.echo else _reply(body, source)
+        if self.flags.tags:
+            text = in_tags(text)
+        ends = [place for stop in _stops(body) if (place := text.find(stop)) >= 0]
+        text = text[: min(ends)] if ends else text
+        note = f"{source.text('note')} Maybe {{'score': 1}}?"
         if self.flags.think:
-            text = f"<think>\n{source.text('note')} Maybe {{'score': 1}}?\n</think>\n\n{text}"
+            text = f"<think>\n{note}\n</think>\n\n{text}"
         spent = len(text) // _CHARACTERS_PER_TOKEN + 1
         usage = {"prompt_tokens": _tokens(body), "completion_tokens": spent, "total_tokens": _tokens(body) + spent}
         message = {"role": "assistant", "content": text}
+        if self.flags.reasoning:
+            message[self.flags.reasoning] = note
         return {
             "id": f"chatcmpl-{self.requests}",
             "object": "chat.completion",
@@ -251,6 +264,11 @@ def _schema_in(messages: list[dict[str, str]]) -> dict[str, Any] | None:
     return None
 
 
+def _stops(body: dict[str, Any]) -> list[str]:
+    stop = body.get("stop") or []
+    return [stop] if isinstance(stop, str) else stop
+
+
 def _tokens(body: dict[str, Any]) -> int:
     return sum(len(message["content"]) for message in body["messages"]) // _CHARACTERS_PER_TOKEN + 1
 
@@ -276,6 +294,7 @@ def parse_flags() -> argparse.Namespace:
         "no-temperature",
         "no-usage",
         "no-logprobs",
+        "no-stop",
         "think",
     ):
         parser.add_argument(f"--{flag}", action="store_true")
@@ -286,6 +305,7 @@ def parse_flags() -> argparse.Namespace:
     faults.add_argument("--hang-s", type=float, default=30.0, help="how long a hang or a trickle takes")
     faults.add_argument("--down-after", type=int, default=0, metavar="N", help="be down from the Nth request on")
     faults.add_argument("--down-s", type=float, default=3.0, help="for how long")
+    add_flags(parser)
     ration = parser.add_argument_group("ration")
     ration.add_argument("--rpm", type=float, default=0.0, help="requests a minute; others are answered 429")
     ration.add_argument("--burst", type=float, default=10.0, help="how many may come in one go")
