@@ -91,15 +91,20 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         _ = reflectune.recycel
 
 
-def test_everything_imports_without_any_extra() -> None:
+WEB = ("fastapi", "starlette", "uvicorn", "jinja2", "httptools")
+"""What the web app is written in: its modules cannot be read without these, and nothing else imports them."""
+
+
+@pytest.mark.parametrize("web", [False, True], ids=["all but the web app", "the web app"])
+def test_everything_imports_without_any_extra(web: bool) -> None:
+    paths = [path for path in MODULES if path.name != "__main__.py" and (part_of(path) == "web") == web]
     names = [
         ".".join(("reflectune", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        for path in MODULES
-        if path.name != "__main__.py"
+        for path in paths
     ]
     program = (
         "import sys, importlib\n"
-        f"for name in {OPTIONAL!r}: sys.modules[name] = None\n"
+        f"for name in {sorted(set(OPTIONAL) - set(WEB if web else ()))!r}: sys.modules[name] = None\n"
         f"for name in {names!r}: importlib.import_module(name)\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)

@@ -16,12 +16,15 @@ from reflectune.cli import (
     judge,
     leaderboard,
     recycle,
+    report,
     runs,
     score,
     select,
+    serve,
     stats,
     traces,
     train,
+    ui,
 )
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
@@ -45,8 +48,11 @@ app.command("stats")(stats.command)
 app.command("traces")(traces.command)
 app.command("benchmark")(benchmark.command)
 app.command("leaderboard")(leaderboard.command)
+app.command("report")(report.command)
 app.command("judge")(judge.command)
 app.command("alpaca-eval")(alpaca_eval.command)
+app.command("serve")(serve.command)
+app.command("ui")(ui.command)
 app.add_typer(runs.app, name="runs")
 
 

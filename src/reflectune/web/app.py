@@ -1,0 +1,49 @@
+"""The app, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from reflectune.web.pages import language_of, show, text
+from reflectune.web.safety import Guard
+from reflectune.web.state import WebState
+
+__all__ = ["create_app"]
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str] | None = frozenset()) -> FastAPI:
+    """The app.
+
+    Args:
+        state: What the pages look at.
+        key: The key that every request has to carry; `None` for none.
+        hosts: The names by which it may be called besides this machine's own; `None` for any.
+    """
+    app = FastAPI(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.web = state
+    app.add_middleware(Guard, hosts=hosts, key=key)
+    app.add_exception_handler(HTTPException, _problem)
+    app.add_exception_handler(500, _problem)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.add_api_route("/favicon.ico", _no_icon)
+    return app
+
+
+async def _no_icon() -> Response:
+    return RedirectResponse("/static/icon.svg", 301)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """What is said of what went wrong: JSON to scripts, a page to people; of a fault of ours nothing but that."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else text(language_of(request), "base.fault")
+    if "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"error": {"message": detail}}, status)
+    return show(request, "problem.html", status=status, number=status, detail=detail)
