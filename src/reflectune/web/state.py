@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import HTTPException, Request
+
+from reflectune.web.models import Models
 
 __all__ = ["WebState", "state_of"]
 
@@ -19,10 +21,12 @@ class WebState:
     Attributes:
         runs: The folder of the runs. Nothing outside it is ever read for a page.
         first: The run that is opened first, by its name in that folder; `None` for the list of all.
+        models: Whom one may talk to in the playground.
     """
 
     runs: Path
     first: str | None = None
+    models: Models = field(default_factory=lambda: Models(()))
 
     def run(self, name: str) -> Path:
         """The folder of a run, by its name.
