@@ -18,7 +18,7 @@ __all__ = ["Conversation", "router"]
 router = APIRouter()
 
 EXAMPLES = ("cup", "letters", "clock")
-"""Questions to begin with, by the name of their texts. The first is the puzzle that became known with Reflection 70B."""
+"""Questions to begin with, by the name of their texts. The first is the one that Reflection 70B is known for."""
 
 
 class _Typed(BaseModel):
