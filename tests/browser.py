@@ -1,8 +1,7 @@
-"""A real Chromium over the real app: fixtures for tests of the pages.
+"""A real Chromium over the real app, for tests of the pages.
 
-    from browser import app, browser, page    # noqa: F401 - fixtures
-
-`app` is a process of `reflectune ui` over a folder of runs; `page` is a tab that fails the test where the browser
+`started(runs)` is a process of `reflectune ui` over a folder of runs. The fixtures `app`, which starts one that ends
+with the test, `browser` and `page` are there for every test. A page is a tab that fails the test where the browser
 reports a fault, a page asks for anything from elsewhere, or a dialog opens.
 """
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from browser import app, browser, page
 from loopback import Loopback
+
+__all__ = ["app", "browser", "page"]
 
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a server."""
+    """Mark the tests that start a server or a browser."""
     for item in items:
-        if "loopback" in getattr(item, "fixturenames", ()):
+        if {"loopback", "browser"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 
