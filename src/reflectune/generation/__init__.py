@@ -3,6 +3,7 @@
 naming.py          from the name of a model to the model
 prompts.py         the prompts of a test set, or of any other data set
 hugging_face.py    a transformers model in this process, asked for many replies at once
+writing.py         what goes on while it writes
 """
 
 from __future__ import annotations

@@ -7,13 +7,17 @@ SGLang) is several times as fast; this needs none.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 from reflectune.errors import OracleError, RequestRefused, SettingsError
+from reflectune.generation.writing import Aloud, Enough
+from reflectune.oracles import Piece
 from reflectune.oracles.allowance import Allowance
 from reflectune.oracles.capabilities import Capabilities
 from reflectune.oracles.replies import json_text, summed
+from reflectune.oracles.stopping import stopped
 from reflectune.records import Reply, Request, Sampling
 from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.weights import find_student
@@ -31,6 +35,7 @@ class _Waiting:
     request: Request
     tokens: list[int]
     reply: asyncio.Future[Reply]
+    say: Callable[[str], None] | None = None
 
 
 class HuggingFaceModel:
@@ -107,16 +112,47 @@ class HuggingFaceModel:
             OracleError: The model does not fit into memory.
         """
         waiting = _Waiting(request, self._tokens(request), asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        self._queue(waiting)
         return await waiting.reply
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Answer one request piece by piece; last comes the whole reply. Closing it ends the writing.
+
+        Such a reply is written alone. One to a schema comes in one piece: it may stand in a code fence.
+
+        Raises:
+            RequestRefused, OracleError: As `complete` does.
+        """
+        if request.schema is not None:
+            reply = await self.complete(request)
+            yield Piece(text=reply.text)
+            yield reply
+            return
+        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+        def say(text: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, text)
+
+        waiting = _Waiting(request, self._tokens(request), loop.create_future(), say)
+        waiting.reply.add_done_callback(lambda _: pieces.put_nowait(None))
+        self._queue(waiting)
+        try:
+            while (text := await pieces.get()) is not None:
+                yield Piece(text=text)
+            yield await waiting.reply
+        finally:
+            waiting.reply.cancel()
 
     async def aclose(self) -> None:
         """Wait for the replies in hand, then free the model's memory."""
         if self._working is not None:
             await self._working
         self._model = None
+
+    def _queue(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         """Write replies until nobody waits."""
@@ -145,7 +181,9 @@ class HuggingFaceModel:
         if not self._waiting:
             return []
         first = self._waiting[0]
-        alike = [one for one in self._waiting[1:] if _drawn_alike(one.request, first.request)]
+        if first.say is not None:
+            return [first]
+        alike = [one for one in self._waiting[1:] if one.say is None and _drawn_alike(one.request, first.request)]
         batch = [first]
         for one in sorted(alike, key=lambda one: abs(len(one.tokens) - len(first.tokens))):
             if len(batch) == self.concurrency:
@@ -178,6 +216,14 @@ class HuggingFaceModel:
         padded = self._tokenizer.pad({"input_ids": [one.tokens for one in batch]}, return_tensors="pt")
         padded = padded.to(self._model.device)
         width = padded["input_ids"].shape[1]
+        enough = Enough(
+            torch,
+            self._tokenizer,
+            width,
+            [one.request.stop for one in batch],
+            lambda: all(one.reply.done() for one in batch),
+        )
+        aloud = Aloud(self._tokenizer, batch[0].say, first.stop) if batch[0].say is not None else None
         torch.manual_seed((first.sampling.seed or 0) + first.sample)
         with torch.inference_mode():
             written = self._model.generate(
@@ -186,7 +232,8 @@ class HuggingFaceModel:
                 pad_token_id=self._tokenizer.pad_token_id,
                 return_dict_in_generate=True,
                 output_logits=first.top_logprobs > 0,
-                stopping_criteria=[lambda tokens, _, **__: _nobody_waits(torch, tokens, batch)],
+                stopping_criteria=[enough],
+                **({} if aloud is None else {"streamer": aloud}),
             )
         likely = written.logits[0].float().log_softmax(-1) if first.top_logprobs else None
         ends = self._model.generation_config.eos_token_id
@@ -195,7 +242,11 @@ class HuggingFaceModel:
         replies = []
         for place, (one, tokens) in enumerate(zip(batch, written.sequences[:, width:].tolist(), strict=True)):
             length = next((number + 1 for number, token in enumerate(tokens) if token in ends), None)
+            length = min((end for end in (length, enough.lengths.get(place)) if end), default=None)
             text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+            cut = stopped(text, one.request.stop)
+            text = text if cut is None else cut
+            text = text if aloud is None else aloud.text
             replies.append(
                 Reply(
                     text=json_text(text) if first.schema is not None else text,
@@ -223,11 +274,6 @@ class HuggingFaceModel:
                 mend=f"Ask less at once: --max-concurrency {max(1, count // 2)}.",
             )
         return error
-
-
-def _nobody_waits(torch: Any, tokens: Any, batch: list[_Waiting]) -> Any:
-    """Whether writing may stop, for each row: all who asked were cancelled."""
-    return torch.full((tokens.shape[0],), all(one.reply.done() for one in batch), device=tokens.device)
 
 
 def _drawn_alike(one: Request, other: Request) -> bool:

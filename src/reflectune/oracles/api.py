@@ -6,16 +6,19 @@ import asyncio
 import difflib
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import orjson
 
 from reflectune.errors import OracleBusy, OracleError, RequestRefused
+from reflectune.oracles import Piece
 from reflectune.oracles.allowance import Allowance, read_allowance
 from reflectune.oracles.capabilities import Capabilities, is_wrapped
 from reflectune.oracles.endpoint import ApiSettings
 from reflectune.oracles.faults import Complaint, error_of, meaning_of, read_complaint, retry_after
+from reflectune.oracles.growing import Growing
+from reflectune.oracles.incoming import Incoming, is_done
 from reflectune.oracles.replies import json_text, read_reply, unwrapped
 from reflectune.oracles.wire import Wire
 from reflectune.records import Reply, Request, Sampling, Schema
@@ -26,6 +29,8 @@ _MODELS_SHOWN = 12
 _SUCCESS = range(200, 300)
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class _FieldRefused(Exception):  # noqa: N818 - never leaves this module
@@ -80,20 +85,30 @@ class ApiOracle:
                 `bad-request`.
             OracleError: It cannot be used at all: key, model, address or credit.
         """
-        while True:
-            known = self._capabilities
-            payload = known.payload(self.settings.model, request)
-            if self._accepted.issuperset(payload):
-                try:
-                    return await self._ask(payload, request.schema)
-                except _FieldRefused as refusal:
-                    # Where nothing can be put in another way, the fault is this request's own.
-                    if known.stepped_down(refusal.complaint, payload) is None:
-                        raise self._refusal(refusal) from None
-            async with self._probing:
-                # Whoever held the lock before us may have found out what the endpoint takes.
-                if self._capabilities is known:
-                    return await self._probe(request)
+        return await self._put(request, lambda payload: self._ask(payload, request.schema))
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Answer one request piece by piece; last comes the whole reply. Closing it closes the connection.
+
+        What cannot be streamed comes in one piece: every reply of an endpoint that refuses to, and a reply to a schema
+        that the endpoint does not enforce.
+
+        Raises:
+            OracleBusy, RequestRefused, OracleError: As `complete` does; also in the middle of a reply.
+        """
+        incoming = None
+        if self._capabilities.can_stream(request.schema):
+            incoming = await self._put(request, self._open, stream=True)
+        if incoming is None:
+            reply = await self.complete(request)
+            yield Piece(reply.text, reply.reasoning or "")
+            yield reply
+            return
+        try:
+            async for piece in self._pieces(incoming, request):
+                yield piece
+        finally:
+            incoming.close()
 
     def knows(self, request: Request) -> bool:
         """Whether the endpoint has answered a request before that was put as this one would be."""
@@ -123,17 +138,34 @@ class ApiOracle:
         """Close the connections."""
         await self.wire.aclose()
 
-    async def _probe(self, request: Request) -> Reply:
-        """Answer a request whose form is new to the endpoint, stepping down until it takes it."""
+    async def _put(self, request: Request, ask: Callable[[dict[str, Any]], Awaitable[T]], *, stream: bool = False) -> T:
+        """Put a request in the fullest way that the endpoint takes."""
+        while True:
+            known = self._capabilities
+            payload = known.payload(self.settings.model, request, stream=stream)
+            if self._accepted.issuperset(payload):
+                try:
+                    return await ask(payload)
+                except _FieldRefused as refusal:
+                    # Where nothing can be put in another way, the fault is this request's own.
+                    if known.stepped_down(refusal.complaint, payload) is None:
+                        raise self._refusal(refusal) from None
+            async with self._probing:
+                # Whoever held the lock before us may have found out what the endpoint takes.
+                if self._capabilities is known:
+                    return await self._probe(request, ask, stream=stream)
+
+    async def _probe(self, request: Request, ask: Callable[[dict[str, Any]], Awaitable[T]], *, stream: bool) -> T:
+        """Put a request whose form is new to the endpoint, stepping down until it takes it."""
         tried: list[Capabilities] = []
         trial = self._trial or self._capabilities
         while True:
             # Kept between calls: an endpoint that is busy halfway down need not be asked from the top again.
             self._trial = trial
             tried.append(trial)
-            payload = trial.payload(self.settings.model, request)
+            payload = trial.payload(self.settings.model, request, stream=stream)
             try:
-                reply = await self._ask(payload, request.schema)
+                reply = await ask(payload)
             except _FieldRefused as refusal:
                 lower = trial.stepped_down(refusal.complaint, payload)
                 if lower is None or lower in tried:
@@ -141,10 +173,11 @@ class ApiOracle:
                     raise self._refusal(refusal) from None
                 trial = lower
                 continue
-            if "response_format" in payload and "response_format" not in self._accepted and _ignores(reply, request):
+            new_schema = "response_format" in payload and "response_format" not in self._accepted
+            if new_schema and isinstance(reply, Reply) and _ignores(reply, request):
                 trial = trial.without_schema_mode()
                 continue
-            self._keep(trial.having_accepted(payload))
+            self._keep(trial if reply is None else trial.having_accepted(payload))
             return reply
 
     def _keep(self, found: Capabilities) -> None:
@@ -158,19 +191,65 @@ class ApiOracle:
 
     async def _ask(self, payload: dict[str, Any], schema: Schema | None) -> Reply:
         """Send one body and read the reply."""
-        try:
-            packed = orjson.dumps(payload)
-        except (TypeError, orjson.JSONEncodeError) as error:
-            raise RequestRefused(f"The request cannot be written as JSON: {error}", reason="bad-request") from None
-        status, headers, raw = await self.wire.post(packed)
+        status, headers, raw = await self.wire.post(_packed(payload))
         self.allowance = read_allowance(headers, time.time())
         if status not in _SUCCESS:
             raise await self._error(read_complaint(status, raw), headers)
+        return await self._reply(self._parsed(raw), headers, payload, schema)
+
+    async def _open(self, payload: dict[str, Any]) -> Incoming | None:
+        """Send one body whose reply is read while it is written; nothing where the endpoint refuses to stream."""
+        if "stream" not in payload:
+            return None
+        incoming = await self.wire.open(_packed(payload))
         try:
-            body = orjson.loads(raw)
+            self.allowance = read_allowance(incoming.headers, time.time())
+            if incoming.status not in _SUCCESS:
+                raise await self._error(read_complaint(incoming.status, await incoming.read()), incoming.headers)
+        except BaseException:
+            incoming.close()
+            raise
+        return incoming
+
+    async def _pieces(self, incoming: Incoming, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """What comes in, and last the whole reply."""
+        if incoming.whole:
+            body = self._parsed(await incoming.read())
+            reply = await self._reply(body, incoming.headers, self.body(request), request.schema)
+            yield Piece(reply.text, reply.reasoning or "")
+            yield reply
+            return
+        growing, done = Growing(), False
+        async for event in incoming.events():
+            if done := is_done(event):
+                break
+            for piece in await self._taken(growing, event, incoming):
+                yield piece
+        if not (done or growing.ended):
+            raise self.wire.busy("bad-reply", "ended its reply in the middle")
+        pieces, reply = growing.end()
+        for piece in pieces:
+            yield piece
+        yield reply
+        await incoming.drain()
+
+    async def _taken(self, growing: Growing, event: bytes, incoming: Incoming) -> list[Piece]:
+        """What an event brings."""
+        chunk = self._parsed(event)
+        try:
+            if isinstance(chunk, dict) and chunk.get("error"):
+                raise await self._error(_hidden(chunk), incoming.headers)
+            return growing.take(chunk)
+        except _FieldRefused as refusal:
+            raise self._refusal(refusal) from None
         except ValueError as error:
             raise self._no_completion(error) from None
-        return await self._reply(body, headers, payload, schema)
+
+    def _parsed(self, raw: bytes) -> Any:
+        try:
+            return orjson.loads(raw)
+        except ValueError as error:
+            raise self._no_completion(error) from None
 
     async def _reply(
         self, body: Any, headers: Mapping[str, str], payload: dict[str, Any], schema: Schema | None
@@ -217,6 +296,13 @@ class ApiOracle:
 
     def _refusal(self, refusal: _FieldRefused) -> OracleError:
         return error_of(refusal.complaint, self.settings)
+
+
+def _packed(payload: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(payload)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise RequestRefused(f"The request cannot be written as JSON: {error}", reason="bad-request") from None
 
 
 def _hidden(body: dict[str, Any]) -> Complaint:

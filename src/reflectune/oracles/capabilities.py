@@ -20,7 +20,8 @@ _OUT_OF_RANGE = re.compile(
     r"too (large|big|high|many)|at (least|most)|(less|greater|more) than|exceed|between|<=|>=", re.IGNORECASE
 )
 """A limit that is too high is no reason to call it by another name, which an endpoint may ignore."""
-_OPTIONAL = ("repetition_penalty", "seed", "top_p", "temperature", "top_logprobs", "logprobs")
+_STREAMING = ("stream_options", "stream")
+_OPTIONAL = ("repetition_penalty", "seed", "top_p", "temperature", "top_logprobs", "logprobs", *_STREAMING)
 """Parameters that can be left out, the one that is missed least first: a refusal may name two of them."""
 _LOGPROBS = ("top_logprobs", "logprobs")
 WRAPPER_TOKENS = 32
@@ -46,8 +47,24 @@ class Capabilities(Record):
     omitted: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
 
-    def payload(self, model: str, request: Request) -> dict[str, Any]:
-        """The body of a chat completion, as this endpoint takes it."""
+    @property
+    def streams(self) -> bool:
+        """Whether replies can be read while they are written, as far as that is known."""
+        return "stream" not in self.omitted
+
+    def can_stream(self, schema: Schema | None) -> bool:
+        """Whether a reply of such a schema can be read while it is written: what comes is the value itself."""
+        enforced = self.schema_mode == "json_schema" and "response_format" in self.accepted
+        return self.streams and (schema is None or (enforced and not is_wrapped(schema)))
+
+    def payload(self, model: str, request: Request, *, stream: bool = False) -> dict[str, Any]:
+        """The body of a chat completion, as this endpoint takes it.
+
+        Args:
+            model: The model's name at the endpoint.
+            request: What is asked.
+            stream: Whether the reply is to be read while it is written.
+        """
         sampling = request.sampling
         wrapper = WRAPPER_TOKENS if request.schema is not None and is_wrapped(request.schema) else 0
         payload: dict[str, Any] = {
@@ -55,9 +72,15 @@ class Capabilities(Record):
             "messages": request.messages,
             self.token_limit: sampling.max_tokens + wrapper,
         }
-        wanted = {"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}
+        if request.stop:
+            payload["stop"] = request.stop
+        wanted: dict[str, Any] = {}
+        if request.top_logprobs:
+            wanted |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if stream:
+            wanted |= {"stream": True, "stream_options": {"include_usage": True}}
         for name in _OPTIONAL:
-            value = wanted.get(name) if name in _LOGPROBS else getattr(sampling, name)
+            value = wanted.get(name) if name in (*_LOGPROBS, *_STREAMING) else getattr(sampling, name)
             if name == "seed" and value is not None:
                 value += request.sample
             if value is not None and name not in self.omitted:

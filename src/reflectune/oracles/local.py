@@ -8,7 +8,9 @@ import os
 import secrets
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,9 @@ from types import ModuleType
 from typing import Any, Self
 
 from reflectune.errors import MissingExtraError, OracleBusy, OracleError, RequestRefused
+from reflectune.oracles import Piece
 from reflectune.oracles.allowance import Allowance
-from reflectune.oracles.replies import top_logprobs
+from reflectune.oracles.growing import Growing
 from reflectune.oracles.weights import find_weights, fingerprint
 from reflectune.records import Reply, Request, Sampling, Schema
 
@@ -92,23 +95,82 @@ class LocalOracle:
             OracleBusy: llama.cpp reports a fault of its own.
             RequestRefused: The request does not fit the context, holds NUL characters or a schema that has no grammar.
         """
-        if any("\0" in message.content for message in request.messages):
-            raise RequestRefused(
-                "The request holds NUL characters.", reason="nul-character", mend="Remove them from the row."
-            )
-        loop = asyncio.get_running_loop()
+        given_up = threading.Event()
         try:
-            answer = await loop.run_in_executor(self._threads, self._server.handle_chat_completions, _body(request))
-        except (ValueError, TypeError) as error:  # a schema without a grammar, text that is not Unicode
-            raise RequestRefused(f"llama.cpp refused the request: {error}", reason="bad-request") from error
-        if "error" in answer:
-            raise self._fault(answer["error"])
-        return _reply(answer)
+            return await self._write(request, _say_nothing, given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        """Answer one request piece by piece; last comes the whole reply. Closing it frees the slot at the next token.
+
+        Raises:
+            OracleBusy, RequestRefused: As `complete` does.
+        """
+        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | None]()
+        given_up = threading.Event()
+
+        def say(piece: Piece) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def end(done: asyncio.Future[Reply]) -> None:
+            if not done.cancelled():
+                done.exception()  # it is told below, unless nobody reads on
+            pieces.put_nowait(None)
+
+        writing = asyncio.ensure_future(self._write(request, say, given_up))
+        writing.add_done_callback(end)
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            yield await writing
+        finally:
+            given_up.set()
+            writing.cancel()
 
     async def aclose(self) -> None:
         """Wait for the replies in flight, then free the model's memory."""
         await asyncio.to_thread(self._threads.shutdown)
         self._server = None
+
+    async def _write(self, request: Request, say: Callable[[Piece], None], given_up: threading.Event) -> Reply:
+        """Have a reply written in a thread.
+
+        Args:
+            request: What is asked.
+            say: Told in that thread of each piece.
+            given_up: Set when nobody waits for it any more.
+        """
+        if any("\0" in message.content for message in request.messages):
+            raise RequestRefused(
+                "The request holds NUL characters.", reason="nul-character", mend="Remove them from the row."
+            )
+        growing, errors = Growing(), list[dict[str, Any]]()
+
+        def take(chunk: dict[str, Any]) -> bool:
+            """Take what was written, and say whether it is enough."""
+            if "error" in chunk:
+                errors.append(chunk["error"])
+            elif not given_up.is_set():
+                for piece in growing.take(chunk):
+                    say(piece)
+                return False
+            return True
+
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._threads, self._server.handle_chat_completions, _body(request), take)
+        except (ValueError, TypeError) as error:  # a schema without a grammar, text that is not Unicode
+            raise RequestRefused(f"llama.cpp refused the request: {error}", reason="bad-request") from error
+        if errors:
+            raise self._fault(errors[0])
+        if not growing.ended:
+            raise OracleBusy("llama.cpp broke its reply off.", reason="server-error")
+        pieces, reply = growing.end()
+        for piece in pieces:
+            say(piece)
+        return reply
 
     def _fault(self, error: dict[str, Any]) -> OracleError:
         what = f"llama.cpp refused the request: {error.get('message', error)}"
@@ -120,6 +182,10 @@ class LocalOracle:
         if int(error.get("code", 500)) >= 500:  # noqa: PLR2004 - HTTP's classes of status
             return OracleBusy(what, reason="server-error")
         return RequestRefused(what, reason="bad-request")
+
+
+def _say_nothing(_: Piece) -> None:
+    pass
 
 
 def _runtime() -> ModuleType:
@@ -196,7 +262,10 @@ def _body(request: Request) -> dict[str, Any]:
     return {
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "max_tokens": sampling.max_tokens,
+        "stream": True,  # a reply that nobody waits for any more can be broken off
+        "stream_options": {"include_usage": True},
         "seed": (sampling.seed or 0) + request.sample,
+        **({"stop": list(request.stop)} if request.stop else {}),
         **({"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}),
         **{name: value for name, value in wanted.items() if value is not None},
     }
@@ -210,16 +279,3 @@ def _constraint(schema: Schema | None) -> dict[str, Any]:
         choices = (json.dumps(json.dumps(value, ensure_ascii=False)) for value in schema.body["enum"])
         return {"grammar": f"root ::= {' | '.join(choices)}"}
     return {"json_schema": schema.body}
-
-
-def _reply(answer: dict[str, Any]) -> Reply:
-    choice, usage = answer["choices"][0], answer["usage"]
-    return Reply(
-        text=choice["message"].get("content") or "",
-        reasoning=choice["message"].get("reasoning_content"),
-        finish_reason=choice["finish_reason"],
-        prompt_tokens=usage["prompt_tokens"],
-        completion_tokens=usage["completion_tokens"],
-        cached_tokens=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
-        top_logprobs=top_logprobs(choice),
-    )

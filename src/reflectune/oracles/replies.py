@@ -12,7 +12,7 @@ import orjson
 from reflectune.records import Reply
 from reflectune.tags import split_think
 
-__all__ = ["json_text", "read_reply", "summed", "top_logprobs", "unwrapped"]
+__all__ = ["json_text", "read_reply", "summed", "text_of", "top_logprobs", "unwrapped"]
 
 _MOST_TOKENS = 2**53
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -63,10 +63,10 @@ def read_reply(body: Any) -> Reply:
         raise ValueError("a reply without `choices[0].message`")  # noqa: TRY004 - the type is the endpoint's affair
     if choice.get("finish_reason") == "error":
         raise ValueError("a reply that broke off with an error")
-    reasoning = _text(message.get("reasoning_content") or message.get("reasoning"))
-    thought, text = split_think(_text(message.get("content")))
+    reasoning = text_of(message.get("reasoning_content") or message.get("reasoning"))
+    thought, text = split_think(text_of(message.get("content")))
     finish_reason = str(choice.get("finish_reason") or "stop")
-    if not text and (refusal := _text(message.get("refusal"))):
+    if not text and (refusal := text_of(message.get("refusal"))):
         text, finish_reason = refusal, "refusal"
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
@@ -114,7 +114,7 @@ def summed(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     return found
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """A message's content as text, whether it is a string, a list of parts or nothing."""
     if isinstance(content, str):
         return content

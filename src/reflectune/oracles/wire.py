@@ -13,10 +13,10 @@ from yarl import URL
 
 from reflectune.errors import OracleBusy, OracleError
 from reflectune.oracles.endpoint import ApiSettings
+from reflectune.oracles.incoming import LARGEST_BODY, Incoming, read_all
 
 __all__ = ["HttpRefusal", "Wire"]
 
-_LARGEST_BODY = 8 * 1024 * 1024
 _CONNECT_SECONDS = 30.0
 _LISTING_SECONDS = 10.0
 # uvicorn closes an idle connection after 5 s, and a request sent into the close is lost.
@@ -68,8 +68,24 @@ class Wire:
             OracleBusy: No whole reply came.
             OracleError: The endpoint is not to be trusted.
         """
-        with self._faults(self._settings.chat_url):
+        with self.faults(self._settings.chat_url):
             return await self._send("POST", self._url, data=packed, headers=_JSON)
+
+    async def open(self, packed: bytes) -> Incoming:
+        """Send the body of a chat completion whose reply is to be read while it is written; it has to be closed.
+
+        Nothing may come for as long as a whole reply may take.
+
+        Raises:
+            OracleBusy: No reply came.
+            OracleError: The endpoint is not to be trusted.
+        """
+        url = self._settings.chat_url
+        with self.faults(url):
+            response = await self._open().post(
+                self._url, allow_redirects=False, data=packed, headers=_JSON, timeout=self._patient()
+            )
+        return Incoming(response, lambda: self.faults(url))
 
     async def send(self, method: str, url: str, **how: Any) -> tuple[int, Mapping[str, str], bytes]:
         """Send any request, which may take as long as something still comes or goes.
@@ -86,7 +102,7 @@ class Wire:
             OracleBusy: No whole reply came.
             OracleError: The endpoint is not to be trusted.
         """
-        with self._faults(url):
+        with self.faults(url):
             return await self._send(method, URL(url), timeout=self._patient(), **how)
 
     async def lines(self, url: str) -> AsyncIterator[bytes]:
@@ -97,15 +113,15 @@ class Wire:
             HttpRefusal: It was not to be had.
             OracleError: The endpoint is not to be trusted.
         """
-        with self._faults(url):
+        with self.faults(url):
             async with self._open().get(URL(url), allow_redirects=False, timeout=self._patient()) as response:
                 if not response.ok:
-                    raise HttpRefusal(response.status, response.headers, await _read(response))
+                    raise HttpRefusal(response.status, response.headers, await read_all(response))
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
-                    if len(rest) > _LARGEST_BODY:
-                        raise aiohttp.ClientPayloadError(f"a line of more than {_LARGEST_BODY >> 20} MB")
+                    if len(rest) > LARGEST_BODY:
+                        raise aiohttp.ClientPayloadError(f"a line of more than {LARGEST_BODY >> 20} MB")
                     for line in whole:
                         yield line
                 if rest:
@@ -113,10 +129,10 @@ class Wire:
 
     async def _send(self, method: str, url: URL, **how: Any) -> tuple[int, Mapping[str, str], bytes]:
         async with self._open().request(method, url, allow_redirects=False, **how) as response:
-            return response.status, response.headers, await _read(response)
+            return response.status, response.headers, await read_all(response)
 
     @contextmanager
-    def _faults(self, url: str) -> Iterator[None]:
+    def faults(self, url: str) -> Iterator[None]:
         """Say in our own errors what went wrong on the way."""
         try:
             yield
@@ -163,7 +179,7 @@ class Wire:
         try:
             url = URL(self._settings.models_url)
             async with self._open().get(url, allow_redirects=False, timeout=limit) as response:
-                body = orjson.loads(await _read(response))
+                body = orjson.loads(await read_all(response))
             return [str(model["id"]) for model in body["data"]]
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):  # the listing is a courtesy
             return []
@@ -175,17 +191,6 @@ class Wire:
     def said(self, what: str, url: str = "") -> str:
         """A sentence about the endpoint, with its address in front and the key blotted out."""
         return self._settings.scrub(f"{url or self._settings.chat_url} {what}")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body of a response, as long as it is no flood."""
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _LARGEST_BODY:
-            raise aiohttp.ClientPayloadError(f"more than {_LARGEST_BODY >> 20} MB")
-    return b"".join(chunks)
 
 
 def _proxy(url: URL) -> URL | None:
