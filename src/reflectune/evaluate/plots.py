@@ -8,7 +8,7 @@ Ito), and in print: the first is a filled area, the second a line.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from statistics import median
@@ -25,6 +25,7 @@ _FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
 _BINS = 40
 _WIDTH, _HEIGHT = 380, 220
 _SHARPNESS = 2
+_SHARE, _PER_DOUBLING, _MEDIAN = "share of rows", "share of rows per doubling", "median (dashed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,16 @@ _PICTURES: dict[str, tuple[_Panel, ...]] = {
     ),
 }
 
+PICTURE_TEXTS = (_SHARE, _PER_DOUBLING, _MEDIAN, *dict.fromkeys(p.axis for each in _PICTURES.values() for p in each))
+"""What stands in pictures besides names and figures."""
 
-def draw(
-    named: Mapping[str, Statistics], kind: PictureFormat = "svg", *, inside: bool = False, beside: bool = True
-) -> dict[str, bytes]:
+
+def draw(named: Mapping[str, Statistics], kind: PictureFormat = "svg") -> dict[str, bytes]:
     """The pictures of one data set, or of two on top of each other.
 
     Args:
         named: The statistics, by the name that the legend gives them.
         kind: The format.
-        inside: Whether they will stand inside a page, whose style gives them its own colours, light or dark.
-        beside: Whether the distributions of a picture stand beside each other, or else below each other.
 
     Returns:
         The content of each picture, by its name: `lengths`, and `tokens`, `coherence`, `ifd` and `perplexity` where
@@ -94,21 +94,42 @@ def draw(
     for name, panels in _PICTURES.items():
         drawn = [_drawn(altair, panel, named) for panel in panels if any(_values(panel, one) for one in named.values())]
         if drawn:
-            joined = (
-                altair.hconcat(*drawn, spacing=90, bounds="flush") if beside else altair.vconcat(*drawn, spacing=40)
-            )
-            pictures[name] = _picture(joined, kind, inside=inside)
+            pictures[name] = _picture(altair.hconcat(*drawn, spacing=90, bounds="flush"), kind)
     return pictures
 
 
-def _drawn(altair: Any, panel: _Panel, named: Mapping[str, Statistics]) -> Any:
+def draw_each(named: Mapping[str, Statistics], say: Callable[[str], str] = str) -> dict[Metric, str]:
+    """Each distribution as a picture of its own, for a page whose style gives it its colours, light or dark.
+
+    Args:
+        named: The statistics, by the name that the legend gives them.
+        say: Says in another language what `PICTURE_TEXTS` say.
+
+    Returns:
+        The pictures as SVG, by the figure that they show.
+
+    Raises:
+        MissingExtraError: altair or vl-convert is not installed.
+    """
+    altair = _altair()
+    return {
+        panel.metric: _picture(_drawn(altair, panel, named, say, titled=False), "svg", inside=True).decode()
+        for panels in _PICTURES.values()
+        for panel in panels
+        if any(_values(panel, one) for one in named.values())
+    }
+
+
+def _drawn(
+    altair: Any, panel: _Panel, named: Mapping[str, Statistics], say: Callable[[str], str] = str, *, titled: bool = True
+) -> Any:
     columns = {name: values for name, one in named.items() if (values := _values(panel, one))}
     bins = _bins(panel, [value for values in columns.values() for value in values])
     colours = altair.Scale(domain=list(named), range=list(COLOURS[: len(named)]))
     scale = altair.Scale(type="log" if panel.logarithmic else "linear", domain=[bins[0], bins[-1]], nice=False)
-    heights = "share of rows per doubling" if panel.logarithmic else "share of rows"
+    heights = say(_PER_DOUBLING if panel.logarithmic else _SHARE)
     place = {
-        "x": altair.X("value:Q", title=panel.axis, scale=scale, axis=altair.Axis(tickCount=6, grid=False)),
+        "x": altair.X("value:Q", title=say(panel.axis), scale=scale, axis=altair.Axis(tickCount=6, grid=False)),
         "color": altair.Color("set:N", title=None, scale=colours),
     }
     height = altair.Y("share:Q", title=heights, axis=altair.Axis(format="%", tickCount=5, labelFlush=True))
@@ -119,17 +140,18 @@ def _drawn(altair: Any, panel: _Panel, named: Mapping[str, Statistics]) -> Any:
             mark = steps.mark_area(interpolate="step-after", opacity=0.35, line={"strokeWidth": 1.5})
         else:
             mark = steps.mark_line(interpolate="step-after", strokeWidth=2)
-        middle = altair.Chart(altair.InlineData([{"set": name, "value": min(median(values), bins[-1])}]))
+        rule = altair.Chart(altair.InlineData([{"set": name, "value": min(median(values), bins[-1])}]))
         layers += [
             mark.encode(**place, y=height),
-            middle.mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(**place),
+            rule.mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(**place),
         ]
     medians = " → ".join(format(median(values), ",g" if panel.whole else ",.2f") for values in columns.values())
-    title = altair.TitleParams(panel.title, subtitle=f"median (dashed): {medians}")
+    middle = f"{say(_MEDIAN)}: {medians}"
+    title = altair.TitleParams(panel.title, subtitle=middle) if titled else altair.TitleParams("", subtitle=middle)
     return altair.layer(*layers).properties(title=title, width=_WIDTH, height=_HEIGHT)
 
 
-def _picture(chart: Any, kind: PictureFormat, *, inside: bool) -> bytes:
+def _picture(chart: Any, kind: PictureFormat, *, inside: bool = False) -> bytes:
     grid, line, ink, soft = (GRID, INK, INK, INK) if inside else ("#e6e6e6", "#888888", "#444444", "#666666")
     dressed = (
         chart.configure(font=_FONT, background="transparent" if inside else "white", padding=4 if inside else 16)

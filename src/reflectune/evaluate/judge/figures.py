@@ -50,7 +50,7 @@ class Tally:
             rate over pairs whose A is longer and of that over pairs whose B is. Pairs of equal length are left out.
             `None` where one of the two is always the longer one.
         unequal: The pairs whose answers differ in length.
-        flipped: Of the verdicts in both orders, those where the judge prefers A in one and B in the other. Each is a tie.
+        flipped: Of the verdicts in both orders, those where the judge prefers A in one and B in the other: ties all.
         first: Of all looks that prefer an answer, those that prefer the one that was shown first; 50% is unbiased. Only
             looks of verdicts in both orders count: where a pair was seen once, the better answer may have stood first.
         longer: Of the verdicts that are no tie, on answers of different lengths, those for the longer answer.

@@ -12,7 +12,7 @@ from reflectune.evaluate.leaderboard.charts import draw, left_out
 from reflectune.evaluate.leaderboard.markdown import headings, link_of, measured, sides
 from reflectune.page import page
 
-__all__ = ["write_html"]
+__all__ = ["board_html", "write_html"]
 
 
 def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
@@ -26,7 +26,7 @@ def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    body = "\n".join([f"<h1>{escape(title)}</h1>", *(_board(board, path.parent) for board in boards)])
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *(board_html(board, path.parent) for board in boards)])
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(page(title, body), encoding="utf-8")
@@ -35,7 +35,14 @@ def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
         raise RunError(f"Cannot write {path}: {error}.", mend="Name another place with --output.") from error
 
 
-def _board(board: Board, folder: Path) -> str:
+def board_html(board: Board, folder: Path | None, level: int = 2) -> str:
+    """A board as a table, with its charts.
+
+    Args:
+        board: The board.
+        folder: Where the page will lie, so that figures can be linked to their raw replies; `None` for no links.
+        level: Of its heading.
+    """
     named = headings(board)
     header = [*named, *(column.title for column in board.columns), "mean length", "tokens a reply", "no output"]
     heads = "".join(
@@ -44,7 +51,7 @@ def _board(board: Board, folder: Path) -> str:
     )
     rows = "\n".join(_row(board, row, named, folder) for row in board.rows)
     return f"""\
-<h2>{escape(board.title)}</h2>
+<h{level}>{escape(board.title)}</h{level}>
 <div class=wide><table class=board>
 <thead><tr>{heads}</tr></thead>
 <tbody>
@@ -54,7 +61,7 @@ def _board(board: Board, folder: Path) -> str:
 {_charts(board)}"""
 
 
-def _row(board: Board, row: Row, named: Sequence[str], folder: Path) -> str:
+def _row(board: Board, row: Row, named: Sequence[str], folder: Path | None) -> str:
     first, *rest = sides(row, named)
     figures = [_figure(row.cells.get(column), folder) for column in board.columns]
     ends = (
@@ -71,10 +78,10 @@ def _row(board: Board, row: Row, named: Sequence[str], folder: Path) -> str:
     )
 
 
-def _figure(cell: Cell | None, folder: Path) -> str:
+def _figure(cell: Cell | None, folder: Path | None) -> str:
     if cell is None:
         return "<td></td>"
-    score, link = cell.score, link_of(cell, folder)
+    score, link = cell.score, link_of(cell, folder) if folder else None
     value = shown(score.metric, score.value)
     text = f'<a href="{escape(link)}">{value}</a>' if link else value
     text += f"<br><small>{escape(measured(cell))}</small>"
