@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -17,8 +17,9 @@ from reflectune.runs.entries import Counts, IncomingRow, Maker, Selected, Spent,
 from reflectune.runs.lock import take
 from reflectune.runs.marks import Marks
 from reflectune.runs.outbox import FORGET, READ, UNREAD, Outbox
-from reflectune.runs.packing import columns_of, example_of
+from reflectune.runs.packing import columns_of, example_of, only
 from reflectune.runs.store import SqliteStore, connect
+from reflectune.runs.tracks import ANEW, SELECTED, Tracks
 
 _PAGE = 500
 _SAMPLED = (
@@ -26,13 +27,6 @@ _SAMPLED = (
     " ORDER BY (position * 2654435761) % 4294967296 LIMIT ?)"
 )
 """Multiplying by a number near 2**32 / golden ratio scatters the positions evenly."""
-
-_SELECTED = "select:"
-_ANEW = (
-    "INSERT OR REPLACE INTO meta"
-    " SELECT 'generation', coalesce((SELECT value FROM meta WHERE name = 'generation'), 0) + 1"
-)
-"""Tells who keeps track of changes by the numbers of the table's rows that these are given out anew."""
 
 
 class RunDir:
@@ -48,6 +42,7 @@ class RunDir:
         store: What remembers replies and results.
         marks: What quality gates say of its rows.
         decisions: What people decided about its rows.
+        tracks: What tells that a row has changed.
 
     Raises:
         RunError: It is missing, cannot be read or written, or another process works on it.
@@ -65,6 +60,7 @@ class RunDir:
         self.store = SqliteStore(self._database)
         self.marks = Marks(self._database)
         self.decisions = Decisions(self._database)
+        self.tracks = Tracks(self._database, self._made)
         self._accepted: dict[str, tuple[str, ...]] = {}
         self._makers: dict[str, Maker] = {}
 
@@ -102,7 +98,7 @@ class RunDir:
         """
         self.changing()
         with self._database:
-            self._database.execute(_ANEW)
+            self._database.execute(ANEW)
             self._database.execute("DELETE FROM rows")
             self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(columns_of, rows))
             if not self.size:
@@ -169,18 +165,18 @@ class RunDir:
             for position, name, example in page:  # noqa: B007 - the last one is where the next page starts
                 yield example_of(name, example)
 
-    def rows(self, stage: str, *, row: str | None = None) -> Iterator[StoredRow]:
-        """Every row with what a stage made of it, in input order; or only the one with this id."""
+    def rows(self, stage: str, *, row: str | Sequence[str] | None = None) -> Iterator[StoredRow]:
+        """Every row with what a stage made of it, in input order; or only the one with this id, or those with these."""
         made, marks = self._made(stage)
-        only = " WHERE rows.id = ?" if row is not None else ""
+        among, wanted = only(row)
         cursor = self._database.execute(
             "SELECT rows.id, raw, example, failure, body, fingerprint,"  # noqa: S608
             " (SELECT group_concat(gate) FROM marks WHERE marks.id = rows.id)"
-            f" FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND {made}{only} ORDER BY position",
-            (stage, *marks, *((row,) if row is not None else ())),
+            f" FROM rows LEFT JOIN results ON stage = ? AND results.id = rows.id AND {made}{among} ORDER BY position",
+            (stage, *marks, *wanted),
         )
         makers = self._known_makers(stage)
-        decisions = self.decisions.all() if row is None else {row: self.decisions.of(row)}
+        decisions = {row: self.decisions.of(row)} if isinstance(row, str) else self.decisions.all()
         for name, raw, example, failure, body, fingerprint, gates in cursor:
             result = Recycled.model_validate_json(body) if body else None
             unread = Failure.model_validate_json(failure) if failure else None
@@ -199,14 +195,14 @@ class RunDir:
                 hash=made,
             )
 
-    def scores(self, *, row: str | None = None) -> Iterator[Scored]:
-        """The scores of every row that has some, in input order; or only of the one with this id."""
+    def scores(self, *, row: str | Sequence[str] | None = None) -> Iterator[Scored]:
+        """The scores of every row that has some, in input order; or only of those that `rows` would give."""
         made, marks = self._made("score")
-        only = " WHERE rows.id = ?" if row is not None else ""
+        among, wanted = only(row)
         cursor = self._database.execute(
             "SELECT body FROM rows JOIN results ON stage = ? AND results.id = rows.id"  # noqa: S608
-            f" AND {made}{only} ORDER BY position",
-            ("score", *marks, *((row,) if row is not None else ())),
+            f" AND {made}{among} ORDER BY position",
+            ("score", *marks, *wanted),
         )
         for (body,) in cursor:
             yield Scored.model_validate_json(body)
@@ -315,7 +311,7 @@ class RunDir:
             count = self._database.execute(
                 "DELETE FROM results WHERE stage = ? AND id IN (SELECT id FROM rows)", (stage,)
             ).rowcount
-            for statement in (READ, *FORGET, _ANEW, "DELETE FROM again", "DELETE FROM marks"):
+            for statement in (READ, *FORGET, ANEW, "DELETE FROM again", "DELETE FROM marks"):
                 self._database.execute(statement)
             self._database.execute("UPDATE replies SET retired = 1 WHERE retired = 0")
         return count
@@ -323,20 +319,20 @@ class RunDir:
     def forget_scores(self) -> None:
         """Let every row be scored again."""
         with self._database:
-            self._database.execute(_ANEW)
+            self._database.execute(ANEW)
             self._database.execute("DELETE FROM results WHERE stage = 'score'")
 
     def keep_selection(self, outcomes: Iterable[tuple[str, Selected]]) -> None:
         """Keep what `select` said of the rows, by their ids, in place of what it said before."""
         with self._database:
-            self._database.execute(_ANEW)
+            self._database.execute(ANEW)
             self._database.execute("DELETE FROM results WHERE stage = 'select'")
         entries = ((row, said.model_dump_json().encode(), None if said.kept else said.reason) for row, said in outcomes)
-        self.store.keep_results("select", _SELECTED, entries)
+        self.store.keep_results("select", SELECTED, entries)
 
     def selected(self, example: Example) -> Selected | None:
         """What `select` said of a row when it was last run; `None` where it was made anew since, or never looked at."""
-        body = self.store.result("select", example.id, _SELECTED + example.content_hash())
+        body = self.store.result("select", example.id, SELECTED + example.content_hash())
         return Selected.model_validate_json(body) if body else None
 
     def changing(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from reflectune.errors import InputError
@@ -34,3 +36,11 @@ def example_of(name: str, packed: bytes) -> Example:
     fields = orjson.loads(packed)
     history = tuple(Message(**turn) for turn in fields.pop("history"))
     return Example(**(fields | {"id": name, "history": history}))
+
+
+def only(row: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The SQL condition that a row is among those that are wanted, by id, and its parameters."""
+    if row is None:
+        return "", ()
+    wanted = (row,) if isinstance(row, str) else tuple(row)
+    return f" WHERE rows.id IN ({', '.join('?' * len(wanted))})", wanted
