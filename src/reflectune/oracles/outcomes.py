@@ -72,3 +72,17 @@ class Usage:
     cached_tokens: int = 0
     completion_tokens: int = 0
     busy: tuple[str, float] | None = None
+
+    def add(self, other: Usage) -> None:
+        """Count what another engine has done for the same purpose."""
+        for name in (
+            "requests",
+            "cached",
+            "rejected",
+            "retried",
+            "prompt_tokens",
+            "cached_tokens",
+            "completion_tokens",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.busy = other.busy or self.busy

@@ -84,6 +84,20 @@ class Prompts:
             self._tables[language, name] = _table(f"{language}/{name}", self._texts, _shipped())
         return self._tables[language, name]
 
+    def sentence(self, language: Language, table: str, name: str, **values: str) -> str:
+        """One text of a prompt file that maps names to texts, with its placeholders replaced.
+
+        Raises:
+            SettingsError: It names a placeholder that has no value.
+        """
+        text = self.table(language, table)[name]
+        if unknown := set(PLACEHOLDER.findall(text)) - values.keys():
+            raise SettingsError(
+                f"The prompt {language}/{table} has placeholders without a value: {_listed(unknown)}.",
+                mend="Leave them out.",
+            )
+        return placed(text, values)
+
     def hash(self, *prefixes: str) -> str:
         """A hash of the prompts whose file name starts with one of the prefixes, in every language."""
         return digest({path: text for path, text in self._texts.items() if path.split("/")[1].startswith(prefixes)})

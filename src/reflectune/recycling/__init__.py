@@ -40,6 +40,7 @@ from reflectune.recycling.structured import Structured
 __all__ = [
     "STAGE",
     "Chooser",
+    "Way",
     "fingerprint",
     "prompts_hash",
     "recycle",
@@ -47,6 +48,7 @@ __all__ = [
     "requests_per_row",
     "waves_per_row",
     "way_name",
+    "way_of",
 ]
 
 STAGE = "recycle"
@@ -182,7 +184,7 @@ class _Method:
         self._settings = settings
         self._chooser = chooser if settings.versions == "chosen" else None
         self._fingerprint = fingerprint(engine.oracle, settings, chooser)
-        self._way = _make_way(engine, settings)
+        self._way = way_of(engine, settings)
 
     async def recycle(self, example: Example) -> Recycled:
         """What becomes of one example."""
@@ -295,7 +297,8 @@ def way_name(oracle: Oracle, settings: RecycleSettings) -> Literal["structured",
     return settings.ask or ("dialogue" if oracle.dialogue else "structured")
 
 
-def _make_way(engine: Engine, settings: RecycleSettings) -> Way:
+def way_of(engine: Engine, settings: RecycleSettings) -> Way:
+    """The way in which an engine's oracle is asked."""
     prompts = Prompts(settings.prompts)
     sampling = settings.sampling(engine.oracle.sampling)
     manner = Manner(engine, sampling, settings.retries)

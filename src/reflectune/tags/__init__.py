@@ -16,7 +16,7 @@ stream.py     a reply that is still being written, as parts
 from __future__ import annotations
 
 from reflectune.tags.blocks import Block, Parsed, parse, reflect, write
-from reflectune.tags.parts import Part, PartKind
+from reflectune.tags.parts import Part, PartKind, Runs
 from reflectune.tags.scanner import Scanner, Span, Tag, TagName
 from reflectune.tags.stream import Stream
 from reflectune.tags.think import Think, split_think
@@ -26,6 +26,7 @@ __all__ = [
     "Parsed",
     "Part",
     "PartKind",
+    "Runs",
     "Scanner",
     "Span",
     "Stream",
