@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from reflectune.cli.asking import calm_collector
 from reflectune.cli.screen import err, say
 from reflectune.cli.showing import key_of
 from reflectune.errors import SettingsError
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 _AT_ONCE = 64
 _INTERRUPTED = 130
 _NO_LIMIT = 0
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class _Harmless(logging.Formatter):
+    """Writes what endpoints and clients said without the characters that would steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _STEERING.sub("?", super().format(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ def carry_out(served: Served) -> None:
     _log(served)
 
     def ready(url: str) -> None:
+        calm_collector()
         typer.echo(f"{url}/v1")
         sys.stdout.flush()
         say(f"{service.name} is served{_how(service)}. Ctrl-C ends it.", quiet=served.quiet)
@@ -143,7 +154,7 @@ def _how(service: Service) -> str:
 def _log(served: Served) -> None:
     """Send what there is to say about single requests to standard error."""
     handler = logging.StreamHandler(err.file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Harmless("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO if served.verbose else logging.ERROR if served.quiet else logging.WARNING)

@@ -154,13 +154,15 @@ class Completion(Response):
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._service.name}
 
-    def _usage(self, choices: list[Choice]) -> dict[str, Any]:
-        """The tokens of all choices together, over all requests that they took."""
+    def _usage(self, choices: list[Choice]) -> dict[str, Any] | None:
+        """The tokens of all choices together, over all requests that they took; `None` where a model does not say."""
         answers = [choice.answered for choice in choices if choice.answered is not None]
         sent = sum(one.prompt_tokens for one in answers)
         written = sum(one.completion_tokens for one in answers)
         self._service.metrics.tokens.labels("prompt").inc(sent)
         self._service.metrics.tokens.labels("completion").inc(written)
+        if any(one.raw and not one.completion_tokens for one in answers):
+            return None
         unthinking = not any(one.thinking or one.reflections for one in answers)
         details = {"completion_tokens_details": {"reasoning_tokens": 0}} if unthinking else {}
         return {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written, **details}

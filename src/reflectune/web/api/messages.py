@@ -26,8 +26,8 @@ def read_messages(value: Any) -> tuple[Message, ...]:
     if not value:
         raise refuse("messages", "there has to be a message at least.", code="empty_array")
     messages = tuple(_message(one, f"messages[{place}]") for place, one in enumerate(value))
-    if all(message.role == "system" for message in messages):
-        raise refuse("messages", "there has to be a message that is to be answered, of the role user.")
+    if messages[-1].role not in {"user", "tool"}:
+        raise refuse("messages", "the last has to be of the role user: it is what is answered.", code="invalid_value")
     return messages
 
 

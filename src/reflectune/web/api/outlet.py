@@ -95,7 +95,7 @@ class Outlet:
         await self._end(b"")
 
     async def _begin(self, status: int, kind: str, headers: dict[str, str]) -> None:
-        everything = {"content-type": kind, "x-request-id": self._id, **headers}
+        everything = {"content-type": kind, "x-content-type-options": "nosniff", "x-request-id": self._id, **headers}
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in everything.items()]
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})

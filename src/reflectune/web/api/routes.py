@@ -95,7 +95,8 @@ def _model(service: Service) -> dict[str, Any]:
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(packed(value), status, headers, media_type="application/json")
+    sealed = {"x-content-type-options": "nosniff", **(headers or {})}
+    return Response(packed(value), status, sealed, media_type="application/json")
 
 
 def _problem(problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -153,6 +153,7 @@ def serve(app: ASGIApp, service: Service, taken: socket.socket, ready: Callable[
         interface="asgi3",
         log_config=None,
         access_log=log,
+        proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
