@@ -85,7 +85,7 @@ class Conversation:
         self._oracle = oracle
         self._draw = 0
 
-    async def ask(self, question: str) -> AsyncGenerator[Part | Answered]:
+    def ask(self, question: str) -> AsyncGenerator[Part | Answered]:
         """Ask the next question; yields the parts of the answer as they come, and last the whole of it.
 
         An answer that fails, or is closed before its end, leaves the conversation as it was.
@@ -93,30 +93,18 @@ class Conversation:
         Raises:
             OracleError: As `answer` does.
         """
-        before = list(self.exchanges)
-        async with aclosing(self._answer(before, question)) as events:
-            async for event in events:
-                if isinstance(event, Answered):
-                    self.exchanges = [*before, _exchange(question, event)]
-                yield event
+        return self._answer(list(self.exchanges), question)
 
-    async def again(self) -> AsyncGenerator[Part | Answered]:
+    def again(self) -> AsyncGenerator[Part | Answered]:
         """Have the last question answered anew, by another draw; the new answer takes the place of the old one.
 
         Raises:
-            IndexError: Nothing was asked.
+            ValueError: Nothing was asked.
             OracleError: As `answer` does.
         """
-        *before, last = self.exchanges or [None]
-        if last is None:
-            raise IndexError("nothing was asked")
+        *before, last = self.exchanges
         self._draw += _APART
-        kept = [exchange for exchange in before if exchange is not None]
-        async with aclosing(self._answer(kept, last.question)) as events:
-            async for event in events:
-                if isinstance(event, Answered):
-                    self.exchanges = [*kept, _exchange(last.question, event)]
-                yield event
+        return self._answer(before, last.question)
 
     def clear(self) -> None:
         """Begin anew."""
@@ -159,11 +147,16 @@ class Conversation:
             blocks += ["### Answer", exchange.raw.strip() if exchange.output is None else exchange.output]
         return "\n\n".join(blocks) + "\n"
 
-    def _answer(self, before: list[Exchange], question: str) -> AsyncGenerator[Part | Answered]:
-        messages = [turn for exchange in before for turn in exchange.sent]
+    async def _answer(self, before: list[Exchange], question: str) -> AsyncGenerator[Part | Answered]:
+        turns = [turn for exchange in before for turn in exchange.sent]
         # An engine for each answer: one that the model has failed for good would not ask again.
         engine = Engine(self._oracle, Forgetful())
-        return answer([*messages, Message("user", question)], engine, self.settings, sample=self._draw)
+        asked = answer([*turns, Message("user", question)], engine, self.settings, sample=self._draw)
+        async with aclosing(asked) as events:
+            async for event in events:
+                if isinstance(event, Answered):
+                    self.exchanges = [*before, _exchange(question, event)]
+                yield event
 
 
 def _exchange(question: str, answered: Answered) -> Exchange:
