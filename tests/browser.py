@@ -116,7 +116,7 @@ class Watched:
         dialog.dismiss()
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:")):
+        if not request.url.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:", "file:")):
             self.faults.append(f"request: {request.url}")
 
 
