@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from reflectune.errors import RunError
+
+_TRIALS = 3
+_MOMENT = 0.02
+"""Seconds; `holder` has the lock for less when it looks whether anybody has it."""
 
 
 def take(folder: Path) -> int:
@@ -30,15 +35,36 @@ def take(folder: Path) -> int:
 
 def _lock(path: Path) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 32).decode(errors="replace").strip()
+    for trial in range(_TRIALS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if trial < _TRIALS - 1:
+                time.sleep(_MOMENT)
+    else:
+        user = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         raise RunError(
-            f"The run {path.parent} is in use by process {holder or 'unknown'}.",
+            f"The run {path.parent} is in use by process {user or 'unknown'}.",
             mend="Wait for it, or stop it with Ctrl-C: it can be resumed.",
-        ) from None
+        )
     os.ftruncate(handle, 0)
     os.pwrite(handle, str(os.getpid()).encode(), 0)
     return handle
+
+
+def holder(folder: Path) -> int | None:
+    """The number of the process that works on a run's folder; `None` where none does, 0 where it does not say."""
+    try:
+        handle = os.open(folder / "run.lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.read(handle, 32).decode(errors="replace").strip()
+        return int(told) if told.isdecimal() else 0
+    finally:
+        os.close(handle)
+    return None

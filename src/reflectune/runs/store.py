@@ -120,7 +120,8 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
     """
     try:
         if look:
-            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+            address = f"{path.absolute().as_uri()}?mode=ro"  # a page reads on in whichever thread is free
+            database = sqlite3.connect(address, uri=True, timeout=_PATIENCE, check_same_thread=False)
             _check_layout(database, path)
             return database
         database = sqlite3.connect(path, timeout=_PATIENCE)

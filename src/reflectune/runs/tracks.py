@@ -72,3 +72,8 @@ class Tracks:
         decisions = {row: digest(said.model_dump(mode="json")) for row, said in Decisions(self._database).all().items()}
         for position, name, mark in cursor:
             yield Track(position, name, f"{generation[0] if generation else 0} {mark} {decisions.get(name, '')}")
+
+    def at(self, position: int) -> str | None:
+        """The id of the row at a place in the input."""
+        found = self._database.execute("SELECT id FROM rows WHERE position = ?", (position,)).fetchone()
+        return found[0] if found else None

@@ -9,9 +9,10 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from reflectune.web import playground
+from reflectune.web import playground, rows, runs
 from reflectune.web.pages import language_of, show, text
 from reflectune.web.safety import Guard
 from reflectune.web.state import WebState
@@ -33,6 +34,7 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await run_in_threadpool(rows.close)
         await state.models.aclose()
 
     app = FastAPI(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -42,7 +44,7 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     app.add_exception_handler(500, _problem)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_api_route("/favicon.ico", _no_icon)
-    for area in (playground,):
+    for area in (playground, rows, runs):
         app.include_router(area.router)
     return app
 
