@@ -6,7 +6,7 @@ prints its base URL and serves until it is ended. It says the words of the last 
 reflection and in its output, so that replies that got mixed up would show. A message may ask for something else first:
 `[refuse STATUS]`, `[overflow]`, `[hang]`, `[cut]` (the connection, in the middle), `[error]` (an error event in the
 middle), `[endless]`, `[no output]`, `[plain]`, `[slow MS]` (between chunks). Where a JSON schema is asked for it gives
-a value of it.
+a value of it, unless the schema is called `refused`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class Upstream:
         if "overflow" in commands:
             message = "This model's maximum context length is 10 tokens."
             return _json(400, {"error": {"message": message, "code": "context_length_exceeded"}})
+        if body.get("response_format", {}).get("json_schema", {}).get("name") == "refused":
+            return _json(400, {"error": {"message": "Invalid schema for response_format 'refused'"}})
         await asyncio.sleep(self.flags.latency_ms / 1000)
         if "hang" in commands:
             await asyncio.sleep(3600)

@@ -160,6 +160,18 @@ def test_a_json_schema_is_passed_through(client: OpenAI, upstream: Loopback) -> 
     assert sent["messages"] == user("otter")
 
 
+def test_a_schema_that_the_model_refuses_changes_nothing_for_others(client: OpenAI, upstream: Loopback) -> None:
+    def ask_with(name: str) -> str:
+        schema = {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
+        form: Any = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+        ask(client, "otter", response_format=form)
+        sent: str = upstream.stats()["last"].get("response_format", {}).get("type", "")
+        return sent
+
+    assert ask_with("refused") != "json_schema"
+    assert ask_with("well") == "json_schema"
+
+
 def test_rounds_of_critique_come_as_any_other_reflection(client: OpenAI) -> None:
     told = {"reflectune": {"rounds": 1}}
     message = ask(client, "otter [plain]", extra_body=told).choices[0].message

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ import pytest
 from openai import OpenAI
 
 from loopback import Loopback
+from reflectune.cli.serving import Served, carry_out
+from reflectune.errors import SettingsError
+from reflectune.web.listening import bound
 from serving import UPSTREAM, Serve, until
 
 pytestmark = pytest.mark.server
@@ -79,7 +83,10 @@ def test_slow_clients_hold_nothing_up(server: Serve) -> None:
 def test_a_slow_second_request_on_a_connection_is_given_up_too(server: Serve) -> None:
     with opened(server) as connection:
         connection.sendall(head("/health", "0", "GET"))
-        assert b"200 OK" in connection.recv(65536)
+        told = b""
+        while not told.endswith(b"}"):
+            told += connection.recv(65536)
+        assert b"200 OK" in told
         connection.sendall(b"GET /health HT")
         began = time.monotonic()
         assert everything(connection) == b""
@@ -241,24 +248,34 @@ def test_a_second_interrupt_does_not_wait(upstream: Loopback) -> None:
         thread.join(10)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_it_does_not_listen_where_others_are_without_a_key(host: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        carry_out(Served("echo@http://127.0.0.1:9/v1", {}, {}, host=host))
+    assert host in caught.value.what
+    assert "--api-key-env" in caught.value.mend
+
+
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("served", "said"),
     [
-        (["--host", "0.0.0.0"], "--api-key-env"),
-        (["--host", "::"], "--api-key-env"),
-        (["--host", "192.0.2.1"], "--api-key-env"),
-        (["--host", "0.0.0.0", "--api-key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
-        (["--best-of", "0"], "best-of"),
+        (Served("echo@http://127.0.0.1:9/v1", {}, {}, api_key_env="NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
+        (Served("echo@http://127.0.0.1:9/v1", {}, {}, api_key_env="ODD_KEY"), "no HTTP header can carry"),
+        (Served("echo@http://127.0.0.1:9/v1", {"best_of": 0}, {}), "best_of"),
+        (Served("echo@http://127.0.0.1:9/v1", {"prompts": Path("no/such/folder")}, {}), "no/such/folder"),
+        (Served("./no/such/model", {}, {"timeout": 1.0}, port=0), "no/such/model"),
+        (Served("echo@http://127.0.0.1:9/v1", {}, {"timeout": 1.0, "queue": -1}, port=0), "queue"),
     ],
 )
-def test_what_it_will_not_do(flags: list[str], said: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "reflectune", "serve", "echo@http://127.0.0.1:9/v1", *flags],
-        capture_output=True, text=True, check=False, timeout=20,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_does_not_fit_is_said_before_it_serves(served: Served, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD_KEY", "a b")
+    with pytest.raises(SettingsError, match=said):
+        carry_out(served)
+
+
+def test_small_chunks_are_not_held_back() -> None:
+    with bound("127.0.0.1", 0) as taken:
+        assert taken.proto == socket.IPPROTO_TCP  # asyncio turns Nagle's algorithm off for no other
 
 
 def test_a_port_that_is_taken_is_named(server: Serve) -> None:

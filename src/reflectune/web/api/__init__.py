@@ -8,6 +8,7 @@ asked.py        what a client asks for; fields.py and messages.py read its parts
 choice.py       one answer as clients read it
 merged.py       several answers that come at once
 passing.py      the model as one request sees it
+schemas.py      the model as requests with a schema see it
 admission.py    whose turn it is
 body.py         the body of a request; outlet.py is what is sent back
 problems.py     what goes wrong, with the status and in the shape that clients know

@@ -20,6 +20,7 @@ from reflectune.web.api.asked import Asked
 from reflectune.web.api.metrics import Metrics
 from reflectune.web.api.passing import Passed, passing
 from reflectune.web.api.problems import Problem, problem_of
+from reflectune.web.api.schemas import BySchema
 from reflectune.web.api.settings import Limits
 
 __all__ = ["Service"]
@@ -58,6 +59,7 @@ class Service:
         self.admission = Admission(self.limits.max_concurrency, self.limits.queue, self.limits.queue_timeout)
         self.metrics = Metrics(lambda: self.admission.busy, lambda: self.admission.waiting)
         self.ending = False
+        self._models = BySchema(oracle)
         self._gate = asyncio.Semaphore(self.limits.max_concurrency)
         self._turns: set[asyncio.Timeout] = set()
         self._cut = False
@@ -125,7 +127,7 @@ class Service:
         """
         settings = asked.settings
         many = settings.rounds > 0 or settings.best_of > 1
-        oracle = passing(self.oracle, self._gate, patient=many)
+        oracle = passing(self._models.oracle(asked.schema), self._gate, patient=many)
         engine = Engine(oracle, Forgetful(), Pace(oracle.concurrency or _APART))
         try:
             parts = answer(asked.messages, engine, settings, stop=asked.stop, schema=asked.schema, sample=sample)
