@@ -10,6 +10,7 @@ import typer
 from reflectune.cli import (
     alpaca_eval,
     benchmark,
+    chat,
     export,
     gates,
     generate,
@@ -51,6 +52,7 @@ app.command("leaderboard")(leaderboard.command)
 app.command("report")(report.command)
 app.command("judge")(judge.command)
 app.command("alpaca-eval")(alpaca_eval.command)
+app.command("chat")(chat.command)
 app.command("serve")(serve.command)
 app.command("ui")(ui.command)
 app.add_typer(runs.app, name="runs")
