@@ -83,7 +83,7 @@ def _one_question(question: str | None) -> str | None:
         question = sys.stdin.buffer.read().decode("utf-8", "replace")
     if question is not None and not question.strip():
         raise SettingsError("The question is empty.", mend="Write one, or none for a conversation.")
-    return question
+    return question and question.strip()
 
 
 def _answer_once(

@@ -14,7 +14,8 @@ from rich.text import Text
 from reflectune.cli.chat_screen import Screen, clean, console, told
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
-from reflectune.inference import Answered, Conversation, Part
+from reflectune.inference import Answered, Conversation, Exchange, Part
+from reflectune.tags import Stream
 
 __all__ = ["Prompter"]
 
@@ -122,10 +123,19 @@ class Prompter:
 
     def _unfold(self) -> None:
         self._shown = True
-        last = self._conversation.exchanges[-1] if self._conversation.exchanges else None
-        if last is not None and last.thinking:
-            self._out.print(Text(clean(last.thinking), "dim"))
+        if self._conversation.exchanges:
+            self._show_again(self._conversation.exchanges[-1])
         self._say("Thinking is shown.")
+
+    def _show_again(self, last: Exchange) -> None:
+        """The thinking of an answer, as it was shown where its tags tell the parts."""
+        stream, screen = Stream(think=True), Screen(self._out, self._out, "shown")
+        parts = [part for part in (*stream.feed(last.raw), *stream.end()) if part.kind in ("thinking", "reflection")]
+        if not parts and last.thinking:
+            parts = [Part("thinking", last.thinking, "", begins=True)]
+        for part in parts:
+            screen.take(part)
+        screen.close()
 
     def _fold(self) -> None:
         self._shown = False
