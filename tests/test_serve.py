@@ -72,6 +72,7 @@ def test_an_answer_has_its_output_in_content_and_the_rest_beside(client: OpenAI)
     assert choice.message.content == "answer otter"
     assert choice.message.reasoning_content == "thinking otter\n\nwait otter\n\nthen otter"
     assert (choice.finish_reason, completion.model, completion.object) == ("stop", "mirror", "chat.completion")
+    assert completion.usage.completion_tokens_details is None
     assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens > 0
 
 
@@ -140,6 +141,8 @@ def test_a_plain_model_is_passed_through(client: OpenAI) -> None:
     choice = ask(client, "otter", extra_body={"reflectune": {"reflect": "off"}}).choices[0]
     assert choice.message.content.startswith("<thinking>\nthinking otter")
     assert "reasoning_content" not in (choice.message.model_extra or {})
+    thought = ask(client, "otter [no output]").usage
+    assert thought.completion_tokens_details.reasoning_tokens == thought.completion_tokens > 0
 
 
 def test_stop_ends_the_output_of_a_model_that_reflects(client: OpenAI) -> None:

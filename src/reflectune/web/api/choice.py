@@ -57,6 +57,11 @@ class Choice:
         return {"content": answered.raw}
 
     @property
+    def kinds(self) -> tuple[bool, bool]:
+        """Whether there is content, and whether there is reasoning."""
+        return any(self._content), any(self._reasoning)
+
+    @property
     def message(self) -> dict[str, Any]:
         """The whole answer."""
         reasoning = "".join(self._reasoning)

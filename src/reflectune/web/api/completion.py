@@ -163,16 +163,19 @@ class Completion(Response):
         self._service.metrics.tokens.labels("completion").inc(written)
         if any(one.raw and not one.completion_tokens for one in answers):
             return None
-        unthinking = not any(one.thinking or one.reflections for one in answers)
-        details = {"completion_tokens_details": {"reasoning_tokens": 0}} if unthinking else {}
-        return {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written, **details}
+        usage: dict[str, Any] = {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
+        content, reasoning = (any(kinds) for kinds in zip(*(choice.kinds for choice in choices), strict=True))
+        if not (content and reasoning):  # else nobody counts them apart
+            usage["completion_tokens_details"] = {"reasoning_tokens": written if reasoning else 0}
+        return usage
 
     def _count(self, outlet: Outlet, status: str, began: float) -> None:
         metrics = self._service.metrics
         metrics.requests.labels(status).inc()
         if outlet.first_at is not None and outlet.status == 200:  # noqa: PLR2004
             metrics.first_byte.observe(outlet.first_at - began)
-            metrics.duration.observe(time.monotonic() - began)
+            if outlet.whole:
+                metrics.duration.observe(time.monotonic() - began)
 
 
 async def _as_long_as_there(work: Coroutine[Any, Any, None], receive: Receive) -> bool:

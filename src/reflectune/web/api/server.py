@@ -24,8 +24,11 @@ _KEEP_ALIVE = 75
 """Seconds; longer than clients keep an idle connection, so that none is closed under a request that is on its way."""
 _LONGEST_HEAD = 64 * 1024
 _LOOK = 0.05
+_MOST_FILES = 65536
 _LAST_WORDS = 3
 """Seconds in which answers that are broken off have to say so."""
+
+_log = logging.getLogger(__name__)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -116,6 +119,9 @@ class _Server(uvicorn.Server):
     def _told_to_end(self) -> None:
         if self._draining is None:
             self._service.end()
+            if busy := self._service.admission.busy:
+                grace = self._service.limits.grace
+                _log.warning("Ending: %d in flight, for %g s at the most. Ctrl-C again breaks off.", busy, grace)
             self._draining = asyncio.get_running_loop().create_task(self._drain())
         else:
             self.interrupted = True
@@ -124,10 +130,12 @@ class _Server(uvicorn.Server):
         """Let answers come to their end as long as there is grace, then break them off."""
         loop = asyncio.get_running_loop()
         last = loop.time() + self._service.limits.grace
-        while self._service.admission.busy and loop.time() < last and not self.interrupted:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK)
-        self._service.cut()
-        self.should_exit = True
+        try:
+            while self._service.admission.busy and loop.time() < last and not self.interrupted:  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK)
+            self._service.cut()
+        finally:
+            self.should_exit = True
 
 
 def serve(app: ASGIApp, service: Service, taken: socket.socket, ready: Callable[[str], None], *, log: bool) -> bool:
@@ -159,7 +167,21 @@ def serve(app: ASGIApp, service: Service, taken: socket.socket, ready: Callable[
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_WORDS,
     )
+    _open_as_many_files_as_may_be()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if log else logging.CRITICAL)
     server = _Server(config, service, lambda: ready(url))
     server.run(sockets=[taken])
     return not server.interrupted
+
+
+def _open_as_many_files_as_may_be() -> None:
+    """Every stream takes two connections, and the usual limit is 1,024 files."""
+    try:
+        import resource
+    except ImportError:  # not on this platform
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(_MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -101,8 +101,10 @@ class Service:
     def cut(self) -> None:
         """Break off what is worked on."""
         self._cut = True
+        now = asyncio.get_running_loop().time()
         for turn in self._turns:
-            turn.reschedule(asyncio.get_running_loop().time())
+            if not turn.expired():
+                turn.reschedule(now)
 
     async def aclose(self) -> None:
         """Free what the model holds."""
