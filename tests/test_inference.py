@@ -310,7 +310,7 @@ def test_drafts_that_do_not_come_are_told_of() -> None:
     assert "Draft 1 did not come: The server is gone." in runs[0][1]
     assert answered.output == "4"
     with pytest.raises(OracleBusy, match="gone"):
-        run(ask(lambda _: OracleBusy("All gone.", reason="timeout"), ChatSettings(best_of=2)))
+        run(ask(lambda _: OracleBusy("All gone.", reason="rate-limit"), ChatSettings(best_of=2)))
     with pytest.raises(OracleError, match="no key"):
         run(ask(lambda _: OracleError("no key"), ChatSettings(best_of=2)))
 
@@ -441,6 +441,28 @@ async def test_a_failure_leaves_a_conversation_as_it_was() -> None:
     assert conversation.exchanges == before
     await talk(conversation, "b")  # an error that ends an engine does not end a conversation
     assert len(conversation.exchanges) == 2
+
+
+def test_a_conversation_tells_when_its_model_is_busy_and_gives_up_in_time() -> None:
+    oracle = ScriptedOracle([TAGGED, *[OracleBusy("gone for good", reason="server-error")] * 60])
+    conversation = Conversation(oracle)
+    waited: list[tuple[float, str]] = []
+
+    async def scene() -> None:
+        await talk(conversation, "a")
+        asking = asyncio.create_task(talk(conversation, "b"))
+        began = asyncio.get_running_loop().time()
+        while not asking.done():
+            waited.append((asyncio.get_running_loop().time() - began, conversation.waiting))
+            await asyncio.sleep(0.5)
+        await asking
+
+    with pytest.raises(OracleError, match="gone for good"):
+        run(scene())
+    assert waited[0][1] == ""
+    assert "server-error" in waited[-1][1]
+    assert waited[-1][0] < 300
+    assert len(conversation.exchanges) == 1
 
 
 async def test_a_question_is_answered_again_by_another_draw() -> None:

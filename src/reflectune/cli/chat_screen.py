@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal
 
@@ -27,6 +28,7 @@ _STYLES: dict[PartKind, str] = {"thinking": "dim", "reflection": "yellow", "outp
 _LABELLED = ("thinking", "reflection")
 _ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 _REFRESH_SECONDS = 0.2
+_LOOK_SECONDS = 0.3
 _NO_OUTPUT = "There is no <output> in this reply: this is all that it says outside of its thinking."
 _NOTHING = "There is no <output> in this reply, and nothing else outside of its thinking."
 _CUT_OFF = "The reply was cut off at its most tokens; --max-tokens allows more."
@@ -88,11 +90,11 @@ class Screen:
         self.close()
         if answered.output is None:
             said = "no-output" in answered.faults and answered.raw and (self._held or self._kind == "text")
-            self._note(_NO_OUTPUT if said else _NOTHING)
+            self.note(_NO_OUTPUT if said else _NOTHING)
         if answered.finish_reason == "length":
-            self._note(_CUT_OFF)
+            self.note(_CUT_OFF)
         elif answered.finish_reason not in ("stop", "eos"):
-            self._note(f"The reply ended for another reason: {clean(answered.finish_reason)}")
+            self.note(f"The reply ended for another reason: {clean(answered.finish_reason)}")
 
     def close(self) -> None:
         """End the line."""
@@ -154,7 +156,9 @@ class Screen:
         console.print(Text(text, style), end="")
         self._open = None if text.endswith("\n") else console
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say something beside the answer."""
+        self.close()
         self._aside.print(Text(text, "dim"))
 
 
@@ -162,14 +166,34 @@ def _in_place(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-async def told(events: AsyncGenerator[Part | Answered], screen: Screen | None) -> Answered:
-    """Show an answer as it comes, if anywhere, and give the whole of it."""
+async def told(
+    events: AsyncGenerator[Part | Answered], screen: Screen | None, waiting: Callable[[], str] = str
+) -> Answered:
+    """Show an answer as it comes, if anywhere, and give the whole of it.
+
+    Args:
+        events: The answer.
+        screen: Where it is shown.
+        waiting: Says why the model has not begun; empty where there is no reason.
+    """
     async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Answered):
+        watching = asyncio.create_task(_watch(screen, waiting)) if screen is not None else None
+        try:
+            async for event in events:
+                if isinstance(event, Answered):
+                    if screen is not None:
+                        screen.end(event)
+                    return event
                 if screen is not None:
-                    screen.end(event)
-                return event
-            if screen is not None:
-                screen.take(event)
+                    screen.take(event)
+        finally:
+            if watching is not None:
+                watching.cancel()
     raise AssertionError("the last event is the whole answer")
+
+
+async def _watch(screen: Screen, waiting: Callable[[], str]) -> None:
+    """Say once why an answer does not begin."""
+    while not (why := waiting()):  # noqa: ASYNC110 - what an engine counts tells nobody
+        await asyncio.sleep(_LOOK_SECONDS)
+    screen.note(f"The model is busy ({why}): it is asked again. Ctrl-C gives up.")

@@ -94,7 +94,8 @@ def _answer_once(
     folding: Folding = "shown" if asked.show else "silent"
     screen = Screen(console(), console(stderr=True), folding, holds_text=tagged)
     try:
-        answered = runner.run(told(conversation.ask(question), None if as_json else screen))
+        shown = None if as_json else screen
+        answered = runner.run(told(conversation.ask(question), shown, lambda: conversation.waiting))
     except KeyboardInterrupt:
         screen.close()
         return _INTERRUPTED

@@ -108,7 +108,7 @@ class Prompter:
     def _answer(self, events: AsyncGenerator[Part | Answered]) -> None:
         screen = Screen(self._out, self._out, "shown" if self._shown else "folded")
         try:
-            self._runner.run(told(events, screen))
+            self._runner.run(told(events, screen, lambda: self._conversation.waiting))
         except KeyboardInterrupt:
             screen.close()
             self._say("Stopped: the conversation is as it was before the question.")

@@ -53,7 +53,7 @@ async def answer(  # noqa: PLR0913 - what a client may say of one answer
     settings = settings or ChatSettings()
     if schema is not None:
         settings = settings.model_copy(update=_AS_IT_IS)
-    own = Engine(engine.oracle, engine.store, engine.pace, budget=engine.budget)
+    own = engine.branch()
     talk = talk_of(messages, own, settings, stop, sample)
     ended, told = Ended(), Told("output" if talk.tagged or _is_made(settings) else "text")
     try:

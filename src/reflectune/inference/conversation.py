@@ -16,6 +16,7 @@ from reflectune.inference.history import without_thinking
 from reflectune.inference.parts import Answered, Part
 from reflectune.oracles import Oracle
 from reflectune.oracles.engine import Engine
+from reflectune.oracles.pacing import Pace
 from reflectune.recipe import ChatSettings
 from reflectune.records import Message, Record
 
@@ -23,6 +24,9 @@ __all__ = ["Conversation", "Exchange"]
 
 _APART = 32
 """Between the draws of two answers to one question: each may take so many drafts."""
+_AT_ONCE = 32
+_PATIENCE = 60.0
+"""Seconds: somebody waits for the answer."""
 
 
 class Exchange(Record):
@@ -84,6 +88,7 @@ class Conversation:
         self.settings = settings or ChatSettings()
         self._oracle = oracle
         self._draw = 0
+        self._engine: Engine | None = None
 
     def ask(self, question: str) -> AsyncGenerator[Part | Answered]:
         """Ask the next question; yields the parts of the answer as they come, and last the whole of it.
@@ -105,6 +110,12 @@ class Conversation:
         *before, last = self.exchanges
         self._draw += _APART
         return self._answer(before, last.question)
+
+    @property
+    def waiting(self) -> str:
+        """Why the model was last too busy to answer the question that is being asked; empty where it was not."""
+        busy = self._engine.usage.busy if self._engine is not None else None
+        return busy[0] if busy else ""
 
     def clear(self) -> None:
         """Begin anew."""
@@ -150,7 +161,8 @@ class Conversation:
     async def _answer(self, before: list[Exchange], question: str) -> AsyncGenerator[Part | Answered]:
         turns = [turn for exchange in before for turn in exchange.sent]
         # An engine for each answer: one that the model has failed for good would not ask again.
-        engine = Engine(self._oracle, Forgetful())
+        engine = Engine(self._oracle, Forgetful(), Pace(self._oracle.concurrency or _AT_ONCE, patience=_PATIENCE))
+        self._engine = engine
         asked = answer([*turns, Message("user", question)], engine, self.settings, sample=self._draw)
         async with aclosing(asked) as events:
             async for event in events:

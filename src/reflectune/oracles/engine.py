@@ -57,6 +57,7 @@ class Engine:
         self._refused: dict[str, Rejected] = {}
         self._reached = False
         self._stopping = False
+        self._trunk: Engine | None = None
 
     async def ask(self, request: Request, read: Callable[[Reply], T]) -> Answer[T] | Rejected:
         """Ask for one reply and read it.
@@ -91,6 +92,12 @@ class Engine:
         finally:
             self._asking.pop(key).set()
             self.pace.forget(key)
+
+    def branch(self) -> Engine:
+        """An engine that asks the same at the same pace, and counts by itself; both know when the oracle is busy."""
+        branch = Engine(self.oracle, self.store, self.pace, budget=self.budget)
+        branch._trunk = self
+        return branch
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
         """Ask for one reply and give it piece by piece; last comes the whole reply. Closing ends the writing.
@@ -280,6 +287,8 @@ class Engine:
 
     def _note_busy(self, busy: OracleBusy, turn: Turn) -> None:
         self.usage.busy = (busy.reason, time.monotonic())
+        if self._trunk is not None:
+            self._trunk.usage.busy = self.usage.busy
         self.usage.retried += 1
         self._reached = self._reached or busy.reason != "connection"
         if busy.reason in _WITH_HEADERS:
