@@ -30,6 +30,20 @@ def command(
     reviews: Annotated[
         bool, typer.Option("--reviews", help="Ask nobody: the files hold published reviews of two answers.")
     ] = False,
+    human: Annotated[
+        bool, typer.Option("--human", help="Judge by hand, blind, on a page in the browser; nobody is asked.")
+    ] = False,
+    annotator: Annotated[
+        str | None, typer.Option(help="With --human: who judges; the judge is called human:NAME then.", metavar="NAME")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --human: the run of a judge on the same answers, to agree with; once or more."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="With --human: the port of the page; 0 for any that is free.", min=0, max=65535)
+    ] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="With --human: open a browser.")] = True,
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; by default runs/ and the names of the models.")
     ] = None,
@@ -48,7 +62,9 @@ def command(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="A folder of prompt files that replace ours.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.", min=0, max=2)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampling.", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the sampling; with --human of the sides and the order.", min=0)
+    ] = None,
     base_url: flags.BaseUrl = None,
     key_env: flags.KeyEnv = "OPENAI_API_KEY",
     max_concurrency: flags.MaxConcurrency = 32,
@@ -82,9 +98,12 @@ def command(
 
     reflectune judge a.json b.json --judge gpt-4o --dry-run          how many requests, and about what they cost
 
+    reflectune judge a.json b.json --human --annotator ada           on a page in the browser, with the keys 1, 2 and 3
+
     reflectune judge --reviews vicuna_reviews_gpt4.json vicuna_reviews_gpt3.5.json
     """
     from reflectune.cli.judging import Asked, carry_out
+    from reflectune.errors import SettingsError
     from reflectune.recipe import JudgeSettings, Recipe
 
     settings = JudgeSettings.made_of(
@@ -119,4 +138,16 @@ def command(
         source="The command",
     )
     asked = Asked(recipe, settings, tuple(files), judges, run, reviews=reviews, quiet=quiet)
+    if human:
+        from reflectune.cli.by_hand import ByHand
+        from reflectune.cli.by_hand import carry_out as carry_out_by_hand
+
+        if judge or reviews:
+            named = "--judge" if judge else "--reviews"
+            raise SettingsError(f"--human and {named} do not go together.", mend="Compare them with --compare RUN.")
+        hand = ByHand(asked, annotator, seed or 0, tuple(compare or ()), port, open_)
+        carry_out_by_hand(hand, dry_run=dry_run, as_json=json)
+        return
+    if annotator or compare:
+        raise SettingsError("--annotator and --compare are for judging by hand.", mend="Add --human.")
     carry_out(asked, dry_run=dry_run, as_json=json)

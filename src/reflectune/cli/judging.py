@@ -71,14 +71,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
             _check_folder(asked, finding)
             conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
         return
-    mapping = parse_mapping(asked.recipe.map) if asked.recipe.map else None
-    a, b = (read_answers(file, mapping) for file in asked.files)
-    names = model_names(a, b, asked.settings.name_a, asked.settings.name_b)
-    found = _limited(matched(a, b), asked.recipe.limit)
-    told = f"{names[0]} against {names[1]}: {counted(len(found.pairs), 'pair')}, matched by {found.by}"
-    alone = _only_in(found, asked.files)
-    without = f"; without a pair: {counted(len(found.lost), 'question')}{alone and f' ({alone})'}"
-    say(told + (without if found.lost else ""), quiet=asked.quiet)
+    names, found, alone = paired(asked)
     if dry_run:
         show_judge_estimate(asked.recipe, asked.settings, asked.judges, found, as_json=as_json, quiet=asked.quiet)
         return
@@ -97,6 +90,36 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
 
 
+def paired(asked: Asked) -> tuple[tuple[str, str], Matched, str]:
+    """What the models are called, the pairs, and which file has rows that the other has no answer to; it says so.
+
+    Raises:
+        InputError: A file cannot be read, or the two have nothing in common.
+    """
+    mapping = parse_mapping(asked.recipe.map) if asked.recipe.map else None
+    a, b = (read_answers(file, mapping) for file in asked.files)
+    names = model_names(a, b, asked.settings.name_a, asked.settings.name_b)
+    found = _limited(matched(a, b), asked.recipe.limit)
+    told = f"{names[0]} against {names[1]}: {counted(len(found.pairs), 'pair')}, matched by {found.by}"
+    alone = _only_in(found, asked.files)
+    without = f"; without a pair: {counted(len(found.lost), 'question')}{alone and f' ({alone})'}"
+    say(told + (without if found.lost else ""), quiet=asked.quiet)
+    return names, found, alone
+
+
+def check_files(asked: Asked) -> None:
+    """Refuse anything but two files.
+
+    Raises:
+        SettingsError: There are more, or fewer.
+    """
+    if len(asked.files) != 2:  # noqa: PLR2004 - A and B
+        raise SettingsError(
+            f"Two files of answers are compared, and {len(asked.files)} are named.",
+            mend="Write `reflectune judge A B`, or --reviews for files of published reviews.",
+        )
+
+
 def _check(asked: Asked) -> None:
     """Refuse what does not go together.
 
@@ -105,11 +128,7 @@ def _check(asked: Asked) -> None:
     """
     if asked.reviews:
         return
-    if len(asked.files) != 2:  # noqa: PLR2004 - A and B
-        raise SettingsError(
-            f"Two files of answers are compared, and {len(asked.files)} are named.",
-            mend="Write `reflectune judge A B`, or --reviews for files of published reviews.",
-        )
+    check_files(asked)
     if len(asked.judges) > _MOST_JUDGES or len(set(asked.judges)) < len(asked.judges):
         raise SettingsError(
             f"The judges are {', '.join(asked.judges)}.", mend="Name one judge, or two different ones, with --judge."

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from reflectune.evaluate.judge.evaluation import ALL, Judged, Line, agreement_sc
 from reflectune.evaluate.judge.figures import Tally
 from reflectune.evaluate.judge.kept import FAILURES, VERDICTS, write_pairs
 from reflectune.evaluate.judge.pairs import Pair
+from reflectune.evaluate.judge.verdicts import Verdict
 from reflectune.evaluate.scores import Evaluation
 from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
@@ -98,7 +100,7 @@ def conclude(finding: Finding, recipe: Recipe, started: float, *, quiet: bool, a
         MissingExtraError: A library that computes the figures is not installed; the verdicts are saved before.
         RunError: The run's folder cannot be written.
     """
-    _save_verdicts(finding)
+    save_verdicts(finding)
     found = [line for judged in finding.judged for line in lines(judged)]
     between = agreements(*finding.judged) if len(finding.judged) == 2 else {}  # noqa: PLR2004 - one judge and another
     _evaluation(finding, found, between).save(finding.run)
@@ -111,14 +113,23 @@ def conclude(finding: Finding, recipe: Recipe, started: float, *, quiet: bool, a
         raise typer.Exit(code)
 
 
-def _save_verdicts(finding: Finding) -> None:
+def save_verdicts(finding: Finding, others: tuple[Verdict, ...] = ()) -> None:
+    """Write what was said, what was not judged, and the pairs.
+
+    Args:
+        finding: What judging came to.
+        others: Verdicts of other judges in the same folder, which stay.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
     try:
         finding.run.mkdir(parents=True, exist_ok=True)
         finding.settings.save(finding.run / NOTE)
     except OSError as error:
         raise RunError(f"Cannot write into {finding.run}: {error}.", mend="Name another folder with --run.") from error
-    verdicts = (verdict.model_dump(mode="json") for judged in finding.judged for verdict in judged.verdicts)
-    write_rows(finding.run / VERDICTS, verdicts)
+    own = (verdict for judged in finding.judged for verdict in judged.verdicts)
+    write_rows(finding.run / VERDICTS, (verdict.model_dump(mode="json") for verdict in chain(others, own)))
     write_pairs(finding.run, finding.pairs)
     lost = {id(lost): lost.failure for judged in finding.judged for lost in judged.lost}  # a match is lost once
     write_rows(finding.run / FAILURES, (failure.model_dump() for failure in lost.values()))
@@ -133,10 +144,15 @@ def _evaluation(finding: Finding, found: list[Line], between: dict[str, Agreemen
     judges = [judged.label for judged in finding.judged]
     return Evaluation(
         command="judge",
-        versions={name: told for name in _LIBRARIES if (told := _version(name))},
+        versions=versions(),
         settings={**finding.asked, "judges": judges},
         scores=tuple(scores),
     )
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the figures."""
+    return {name: told for name in _LIBRARIES if (told := _version(name))}
 
 
 def _version(library: str) -> str | None:
@@ -175,23 +191,33 @@ def _summary(finding: Finding, found: list[Line], between: dict[str, Agreement])
 
 def _show(finding: Finding, found: list[Line], between: dict[str, Agreement]) -> None:
     for judged in finding.judged:
-        err.print(Text(f"{finding.names[0]} against {finding.names[1]}, judged by {judged.label}", style="bold"))
-        if own := [line for line in found if line.judged is judged]:
-            _out.print(_table(own))
-        if judged.lost:
-            reasons = Counter(lost.failure.reason for lost in judged.lost).most_common(_REASONS_SHOWN)
-            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-            alone = f" ({finding.alone})" if finding.alone else ""
-            told = f"No verdict, and no tie, on {counted(len(judged.lost), 'question')}: {listed}{alone}"
-            err.print(Text(told, style="yellow"))
-        if pending := finding.pending(judged):
-            err.print(Text(f"Pending: {counted(pending, 'pair')}; the same command goes on.", style="yellow"))
+        show_judged(finding, judged, [line for line in found if line.judged is judged])
+    show_agreement("both judges", between)
+    err.print(f"{finding.run / VERDICTS} · {finding.run / 'evaluation.json'}")
+
+
+def show_judged(finding: Finding, judged: Judged, own: list[Line]) -> None:
+    """Show what one judge said, test set by test set."""
+    err.print(Text(f"{finding.names[0]} against {finding.names[1]}, judged by {judged.label}", style="bold"))
+    if own:
+        _out.print(_table(own))
+    if judged.lost:
+        reasons = Counter(lost.failure.reason for lost in judged.lost).most_common(_REASONS_SHOWN)
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        alone = f" ({finding.alone})" if finding.alone else ""
+        told = f"No verdict, and no tie, on {counted(len(judged.lost), 'question')}: {listed}{alone}"
+        err.print(Text(told, style="yellow"))
+    if pending := finding.pending(judged):
+        err.print(Text(f"Pending: {counted(pending, 'pair')}; the same command goes on.", style="yellow"))
+
+
+def show_agreement(who: str, between: dict[str, Agreement]) -> None:
+    """Show how far two judges agree, test set by test set; `who` are they."""
     for dataset, how_far in between.items():
         kappa = "not defined" if how_far.kappa is None else f"{how_far.kappa:.3f}"
-        name = "both judges" if dataset == ALL else dataset
+        name = who if dataset == ALL else dataset
         told = f"the same verdict on {how_far.accuracy:.1f}% of {how_far.items:,}, Cohen's kappa {kappa}"
         err.print(Text(f"{name}: {told}"))
-    err.print(f"{finding.run / VERDICTS} · {finding.run / 'evaluation.json'}")
 
 
 def _table(found: list[Line]) -> Table:

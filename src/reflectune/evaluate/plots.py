@@ -147,7 +147,8 @@ def _drawn(
         ]
     medians = " → ".join(format(median(values), ",g" if panel.whole else ",.2f") for values in columns.values())
     middle = f"{say(_MEDIAN)}: {medians}"
-    title = altair.TitleParams(panel.title, subtitle=middle) if titled else altair.TitleParams("", subtitle=middle)
+    small = {"fontSize": 12, "fontWeight": "normal"}
+    title = altair.TitleParams(panel.title, subtitle=middle) if titled else altair.TitleParams(middle, **small)
     return altair.layer(*layers).properties(title=title, width=_WIDTH, height=_HEIGHT)
 
 

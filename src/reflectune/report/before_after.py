@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AFTER", "BEFORE", "Pictures", "before_after", "pictures"]
 
-BEFORE, AFTER = "original", "latest"
+BEFORE, AFTER = "before", "after"
 _Side = Literal["read", "before", "after"]
 
 

@@ -6,6 +6,7 @@ asking.py      the two ways to ask: one JSON value, or one field per turn
 figures.py     what verdicts come to: win rate, winning score, flips, and what length has to do with it
 agreement.py   how far judges agree with each other, or with people
 people.py      people as judges: sides and order drawn, a verdict of one look
+desk.py        where a person judges: next pair, verdict, undo, skip
 kept.py        pairs and verdicts in a run's folder, read back
 reviews.py     reviews that others have published, read back
 """
