@@ -64,6 +64,8 @@ class Think:
         return [Part("text", rest, rest, begins=True)] if rest else []
 
     def _inside(self, chunk: str) -> list[Part]:
+        if not self._held and "<" not in chunk:
+            return self._runs.say(chunk)
         text = "".join([*self._held, chunk])
         found = _CLOSING.search(text)
         if found is None:
