@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from reflectune import ChatSettings, open_model
+from reflectune import open_model
 from reflectune.inference import Answered, Conversation
+from reflectune.recipe import ChatSettings
 
 QUESTIONS = ["Name three healthy foods.", "Which of them is the cheapest?"]
 

@@ -108,6 +108,7 @@ class Screen:
         before, self._kind = self._kind, kind
         if kind in _LABELLED:
             self._label = True
+            self._folded += ["\n"] if self._folded else []
             self._reflections += kind == "reflection"
         elif kind == "text" and self._holds_text:
             self._held += ["\n\n"] if self._held else []
