@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from reflectune.errors import OracleBusy, OracleError
 from reflectune.oracles import Piece
+from reflectune.oracles.naming import open_oracle
 from reflectune.records import Reply, Request
 from reflectune.testing import ScriptedOracle
 from reflectune.web.api import Limits, Service, create_api, router_of
@@ -124,6 +125,16 @@ async def test_what_the_model_said_to_one_client_is_not_held_against_the_next(ca
     assert [status for status, _ in told] == [502, 429, 503, 200]
     assert "no such key" in caplog.text
     assert "no such key" not in json.dumps(told[0][1])
+
+
+async def test_an_endpoint_that_is_not_there_is_told_without_its_address() -> None:
+    service = Service(open_oracle("echo@http://127.0.0.1:9/v1"), "echo")
+    try:
+        status, body = await Call(create_api(service), asking()).run()
+    finally:
+        await service.aclose()
+    assert (status, body["error"]["code"]) == (503, "upstream_unreachable")
+    assert "127.0.0.1" not in body["error"]["message"]
 
 
 async def test_where_much_would_be_lost_a_busy_model_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
