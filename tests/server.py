@@ -167,7 +167,7 @@ class Endpoint:
         await asyncio.sleep(self.flags.latency_ms / 1000 - (time.monotonic() - started))
         if kind:
             return await self.faults.deliver(kind, request, answer), kind
-        if body.get("stream"):
+        if body.get("stream") and not self.flags.ignore_stream:
             return await stream_out(request, self.flags, body, answer), kind
         return web.Response(body=packed, content_type="application/json", headers=headers), kind
 
@@ -191,7 +191,7 @@ class Endpoint:
         if "temperature" in body and flags.no_temperature:
             message = f"Unsupported value: 'temperature' does not support {body['temperature']} with this model."
             raise RefusedError(400, message, param="temperature", code="unsupported_value")
-        for name in ("stream_options", "stop"):
+        for name in ("stream_options", "stop", "stream"):
             if name in body and getattr(flags, f"no_{name}"):
                 raise RefusedError(400, f"Unrecognized request argument supplied: {name}", param=name)
         if flags.context and _tokens(body) > flags.context:

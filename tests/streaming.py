@@ -23,6 +23,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--error-after", type=int, default=0, metavar="N", help="send an error after N pieces")
     group.add_argument("--no-end", action="store_true", help="end without finish_reason and [DONE]")
     group.add_argument("--no-done", action="store_true", help="end without [DONE]")
+    group.add_argument("--no-stream", action="store_true", help="refuse to stream")
+    group.add_argument("--ignore-stream", action="store_true", help="answer as a whole whatever is asked")
     group.add_argument("--no-stream-options", action="store_true", help="refuse stream_options")
     group.add_argument("--reasoning", default="", metavar="FIELD", help="reason in this field of the message")
     group.add_argument("--echo", action="store_true", help="answer with what the user said last")

@@ -318,7 +318,7 @@ def test_at_a_terminal(loopback: Callable[..., Loopback], terminal: Callable[...
     assert "\x1b[2m" in here.until("Thinking is shown")
     here.until("> ")
     here.type("a question that is stopped\n")
-    assert "\x1b[33m" in here.until("hall")
+    assert "\x1b[35m" in here.until("hall")
     os.killpg(here.process.pid, 2)
     here.until("Stopped")
     for _ in range(40):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -22,6 +22,7 @@ from reflectune.generation import Generated, Prompt, generate, open_model
 from reflectune.generation.hugging_face import HuggingFaceModel
 from reflectune.generation.naming import model_name
 from reflectune.generation.prompts import Asked, read_prompts
+from reflectune.oracles import StreamingOracle
 from reflectune.oracles.engine import Engine
 from reflectune.records import Failure, Message, Reply, Request, Sampling, Schema
 from reflectune.testing import MemoryStore, ScriptedOracle
@@ -265,6 +266,13 @@ async def test_a_transformers_model_answers_many_at_once() -> None:
         assert (second.finish_reason, cut.finish_reason) == ("stop", "length")
         assert first.text != second.text
         assert (cut.completion_tokens, second.completion_tokens) == (2, 8)
+        stream = cast("StreamingOracle", model).stream(Request(capital, short))
+        *pieces, streamed = [event async for event in stream]
+        assert len(pieces) > 4
+        assert streamed == second
+        assert "".join(piece.text for piece in pieces) == second.text
+        stopped = await model.complete(Request(capital, short, stop=(" is",)))
+        assert (stopped.text, stopped.finish_reason) == ("The capital of France", "stop")
         likely = (await model.complete(Request(capital, Sampling(max_tokens=1), top_logprobs=3))).top_logprobs
         assert likely is not None
         assert max(likely, key=lambda token: likely[token]) == "The"

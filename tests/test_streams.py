@@ -124,6 +124,18 @@ async def test_an_endpoint_is_stepped_down(loopback: Start, flags: tuple[str, ..
     await oracle.aclose()
 
 
+@pytest.mark.parametrize("flag", ["--no-stream", "--ignore-stream"])
+async def test_an_endpoint_that_does_not_stream_gives_all_at_once(loopback: Start, flag: str) -> None:
+    server = loopback("--echo", flag)
+    oracle = api(server)
+    for _ in range(2):
+        pieces, reply = await read(oracle.stream(Request(HELLO)))
+        assert ([piece.text for piece in pieces], reply.completion_tokens) == (["hello there"], 3)
+    assert server.stats()["by_status"].get("400", 0) <= 1
+    assert oracle.knows(Request(HELLO))
+    await oracle.aclose()
+
+
 async def test_a_refused_stop_is_an_error(loopback: Start) -> None:
     oracle = api(loopback("--echo", "--no-stop"))
     for ask in (lambda request: read(oracle.stream(request)), oracle.complete):

@@ -24,7 +24,7 @@ Folding = Literal["shown", "folded", "silent"]
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONE = re.compile(r"[\ud800-\udfff]")
-_STYLES: dict[PartKind, str] = {"thinking": "dim", "reflection": "yellow", "output": "", "text": ""}
+_STYLES: dict[PartKind, str] = {"thinking": "dim", "reflection": "magenta", "output": "", "text": ""}
 _LABELLED = ("thinking", "reflection")
 _ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 _REFRESH_SECONDS = 0.2

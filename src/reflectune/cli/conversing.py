@@ -60,9 +60,11 @@ class Prompter:
         with suppress(ImportError):  # not on every platform
             import readline  # noqa: F401 - its import is what lets lines be edited
         settings = self._conversation.settings
-        ways = [f"{settings.rounds} rounds of critique"] * (settings.rounds > 0)
+        ways = [f"{settings.rounds} round{'s' * (settings.rounds > 1)} of critique"] * (settings.rounds > 0)
         ways += [f"best of {settings.best_of}"] * (settings.best_of > 1)
         ways += [f"reflect: {settings.reflecting}"] * (settings.rounds == 0 or settings.reflecting != "off")
+        before = len(self._conversation.exchanges)
+        ways += [f"goes on after {before} question{'s' * (before != 1)}"] * (before > 0)
         self._say(f"{clean(self._name)} · {', '.join(ways)} · /help says what else there is")
         while True:
             try:
