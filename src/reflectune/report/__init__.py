@@ -106,6 +106,7 @@ def write_report(
         tell("rows", 0, facts.counts.rows)
         found = survey(folder, STAGE)
         choice = choose(found.known, each)
+        found.known.clear()
         shown = rows(folder, choice)
     missing: list[str] = []
     compared: Comparison | Statistics | None = None

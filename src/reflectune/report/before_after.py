@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -69,11 +69,18 @@ def before_after(
     return compare(before, after) if before else after
 
 
-def pictures(found: Comparison | Statistics) -> Pictures:
-    """Pictures of statistics, for a page."""
-    named = {BEFORE: found.before, AFTER: found.after} if isinstance(found, Comparison) else {BEFORE: found}
+def pictures(found: Comparison | Statistics, texts: Mapping[str, str] | None = None) -> Pictures:
+    """Pictures of statistics, for a page.
+
+    Args:
+        found: The statistics.
+        texts: What `PICTURE_TEXTS` and the two sides are called in another language.
+    """
+    texts = texts or {}
+    before, after = (texts.get(side, side) for side in (BEFORE, AFTER))
+    named = {before: found.before, after: found.after} if isinstance(found, Comparison) else {before: found}
     try:
-        return Pictures(draw_each(named))
+        return Pictures(draw_each(named, lambda text: texts.get(text, text)))
     except MissingExtraError as missing:
         return Pictures({}, missing.mend)
 

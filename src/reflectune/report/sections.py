@@ -15,7 +15,7 @@ from reflectune.report.before_after import Pictures
 from reflectune.report.facts import Facts
 from reflectune.report.markup import cards, facts_table, folded, section, soft, table
 from reflectune.report.survey import Critiques, Survey
-from reflectune.report.wording import NAMES, change, interval, languages, number, of_the_whole, said
+from reflectune.report.wording import NAMES, WHOLE, languages, lines, said
 
 __all__ = ["critiques", "evaluations", "failures", "gates", "head", "recipe", "selection", "statistics"]
 
@@ -80,39 +80,22 @@ def statistics(found: Comparison | Statistics | None, drawn: Pictures | None, mi
 
 
 def _both(found: Comparison) -> str:
-    old, new = found.before, found.after
-    rows = []
-    for metric in METRICS:
-        one, other, write = old.metrics.get(metric), new.metrics.get(metric), number(metric)
-        if one or other:
-            means = [write(side.mean) if side else "-" for side in (one, other)]
-            medians = [write(side.median) if side else "-" for side in (one, other)]
-            rows.append([NAMES[metric], *means, *change(found.differences.get(metric), write), *medians])
-    pairs = zip(of_the_whole(old), of_the_whole(new), strict=True)
-    rows += [[name, one, other, "", "", "", ""] for (name, one), (_, other) in pairs if (one, other) != ("-", "-")]
     heads = ("mean", "before", "after", "difference", "95% interval", "median before", "median after")
     spoken = [
         (f"languages of the {half}s, {side}", languages(counts))
-        for side, one in (("before", old), ("after", new))
+        for side, one in (("before", found.before), ("after", found.after))
         for half, counts in one.languages.items()
     ]
-    return table(heads, rows) + facts_table(spoken)
+    return table(heads, _lines(found)) + facts_table(spoken)
 
 
 def _one(found: Statistics) -> str:
-    rows = [
-        [
-            NAMES[metric],
-            number(metric)(summary.mean),
-            interval(summary.interval, number(metric)),
-            number(metric)(summary.median),
-            f"{summary.count:,}",
-        ]
-        for metric in METRICS
-        if (summary := found.metrics.get(metric)) is not None
-    ]
-    rows += [[name, value, "", "", ""] for name, value in of_the_whole(found) if value != "-"]
-    return table(("", "mean", "95% interval", "median", "rows"), rows)
+    return table(("", "mean", "95% interval", "median", "rows"), _lines(found))
+
+
+def _lines(found: Comparison | Statistics) -> list[list[str]]:
+    names = {str(metric): name for metric, name in NAMES.items()} | WHOLE
+    return [[names[line.name], *line.cells] for line in lines(found)]
 
 
 def _pictures(drawn: Pictures | None) -> str:

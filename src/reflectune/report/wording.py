@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from reflectune.evaluate import Comparison, Difference, Interval, Metric, Statistics
+from reflectune.evaluate import METRICS, Comparison, Difference, Interval, Metric, Statistics
 
-__all__ = ["NAMES", "change", "interval", "languages", "number", "of_the_whole", "said"]
+__all__ = ["NAMES", "WHOLE", "Line", "change", "interval", "languages", "lines", "number", "of_the_whole", "said"]
 
 NAMES: dict[Metric, str] = {
     "instruction_words": "words of the instruction",
@@ -20,6 +21,13 @@ NAMES: dict[Metric, str] = {
     "ifd_ppl": "IFD",
     "rifd_ppl": "r-IFD",
 }
+WHOLE = {
+    "distance": "distance of instructions",
+    "bigrams": "different pairs of words",
+    "exact": "exact duplicates",
+    "near": "near duplicates",
+}
+"""The figures that belong to the data set and to none of its rows."""
 _RATIOS = ("coherence", "ifd_ppl", "rifd_ppl")
 _LANGUAGES_SHOWN = 4
 
@@ -47,16 +55,53 @@ def change(difference: Difference | None, write: Callable[[float], str]) -> tupl
 
 def of_the_whole(found: Statistics) -> list[tuple[str, str]]:
     """The figures that belong to the data set and to none of its rows."""
-    shares = (
-        ("different pairs of words", found.distinct_bigrams),
-        ("exact duplicates", found.exact_duplicates),
-        ("near duplicates", found.near_duplicates),
-    )
     distance = "-" if found.distance is None else f"{found.distance:.3f}"
-    return [
-        ("distance of instructions", distance),
-        *((name, "-" if share is None else f"{share:.1%}") for name, share in shares),
-    ]
+    shares = (found.distinct_bigrams, found.exact_duplicates, found.near_duplicates)
+    values = [distance, *("-" if share is None else f"{share:.1%}" for share in shares)]
+    return list(zip(WHOLE.values(), values, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a table of statistics.
+
+    Attributes:
+        name: The figure: one of `NAMES` or of `WHOLE`.
+        cells: Of a comparison: the means before and after, their difference and its interval, the medians. Of one data
+            set: the mean, its interval, the median, how many rows have it. Empty where there is no such thing.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+
+
+def lines(found: Comparison | Statistics) -> list[Line]:
+    """A table of statistics: the figures that there are."""
+    return _compared(found) if isinstance(found, Comparison) else _single(found)
+
+
+def _compared(found: Comparison) -> list[Line]:
+    table = []
+    for metric in METRICS:
+        sides, write = (found.before.metrics.get(metric), found.after.metrics.get(metric)), number(metric)
+        if any(sides):
+            means = [write(side.mean) if side else "-" for side in sides]
+            medians = [write(side.median) if side else "-" for side in sides]
+            table.append(Line(metric, (*means, *change(found.differences.get(metric), write), *medians)))
+    both = zip(WHOLE, of_the_whole(found.before), of_the_whole(found.after), strict=True)
+    whole = [Line(name, (old, new, "", "", "", "")) for name, (_, old), (_, new) in both if (old, new) != ("-", "-")]
+    return table + whole
+
+
+def _single(found: Statistics) -> list[Line]:
+    table = []
+    for metric in METRICS:
+        summary, write = found.metrics.get(metric), number(metric)
+        if summary is not None:
+            ends = interval(summary.interval, write)
+            table.append(Line(metric, (write(summary.mean), ends, write(summary.median), f"{summary.count:,}")))
+    whole = zip(WHOLE, of_the_whole(found), strict=True)
+    return table + [Line(name, (value, "", "", "")) for name, (_, value) in whole if value != "-"]
 
 
 def languages(counts: Mapping[str, int]) -> str:

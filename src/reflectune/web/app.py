@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from reflectune.web import judging, playground, rows, runs
+from reflectune.web import evaluation, judging, playground, rows, runs, statistics
 from reflectune.web.pages import language_of, show, text
 from reflectune.web.safety import Guard
 from reflectune.web.state import WebState
@@ -44,7 +44,7 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     app.add_exception_handler(500, _problem)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_api_route("/favicon.ico", _no_icon)
-    for area in (judging, playground, rows, runs):
+    for area in (evaluation, judging, playground, rows, runs, statistics):
         app.include_router(area.router)
     return app
 
