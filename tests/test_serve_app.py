@@ -184,8 +184,9 @@ async def test_a_client_that_goes_ends_the_work_wherever_it_is() -> None:
     assert (service.admission.busy, oracle.closed) == (0, 1)
 
 
+@pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_does_not_read_holds_its_place_no_longer_than_any_other(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     monkeypatch.setattr("reflectune.web.api.outlet._LAST_WORDS", 0.02)
     oracle = Slow(0.0)
@@ -195,7 +196,7 @@ async def test_a_client_that_does_not_read_holds_its_place_no_longer_than_any_ot
         if message["type"] == "http.response.body":
             await asyncio.sleep(3600)
 
-    await Call(create_api(service), asking(stream=True)).run(stuck)
+    await Call(create_api(service), asking(stream=stream)).run(stuck)
     assert (service.admission.busy, oracle.closed) == (0, 1)
 
 

@@ -214,7 +214,7 @@ def streaming(server: Serve, text: str) -> tuple[threading.Thread, list[bytes]]:
 
 def test_it_ends_when_the_answers_in_flight_have(upstream: Loopback) -> None:
     with Serve(f"echo@{upstream.base_url}", "--max-concurrency", "1") as server:
-        thread, told = streaming(server, "otter [slow 40]")
+        thread, told = streaming(server, "otter [slow 25]")
         server.terminate()
         until(lambda: server.get("/health")[0] == 503)
         status, headers, refused = server.post(body("late"))

@@ -174,7 +174,7 @@ class Completion(Response):
         metrics.requests.labels(status).inc()
         if outlet.first_at is not None and outlet.status == 200:  # noqa: PLR2004
             metrics.first_byte.observe(outlet.first_at - began)
-            if outlet.whole:
+            if status == "200":
                 metrics.duration.observe(time.monotonic() - began)
 
 

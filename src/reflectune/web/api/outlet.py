@@ -19,7 +19,8 @@ _EVENTS = "text/event-stream; charset=utf-8"
 _LAST_WORDS = 2.0
 """Seconds in which a client has to take the word that it gets no more."""
 _UNREAD = frozenset({408, 413, 415})
-"""Statuses of requests whose body may still be on its way."""
+"""Statuses of requests whose body has not been read to its end."""
+_TOO_SLOW = 408
 _DRAIN_SECONDS = 2.0
 _MOST_DRAINED = 64 * 2**20
 
@@ -42,13 +43,12 @@ class Outlet:
     Attributes:
         status: The status that was sent; 0 as long as none was.
         first_at: The moment at which the reply began, on the monotonic clock; `None` as long as it has not.
-        whole: Whether all of it was sent.
     """
 
     def __init__(self, send: Send, id: str = "") -> None:  # noqa: A002 - as the protocol calls it
         self.status = 0
         self.first_at: float | None = None
-        self.whole = False
+        self._streams = False
         self._send = send
         self._id = id or f"req-{secrets.token_hex(12)}"
 
@@ -80,7 +80,8 @@ class Outlet:
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 if self.status:
-                    await self._end(b"data: %b\n\n" % packed(problem.body))
+                    if self._streams:  # in the middle of a JSON value there is nothing to be said
+                        await self._end(b"data: %b\n\n" % packed(problem.body))
                     return
                 body = packed(problem.body)
                 headers = {"content-length": str(len(body)), **problem.headers}
@@ -90,7 +91,7 @@ class Outlet:
                 await self._send({"type": "http.response.body", "body": body, "more_body": True})
         except TimeoutError:  # it does not read
             return
-        if problem.status in _UNREAD:
+        if problem.status in _UNREAD and problem.status != _TOO_SLOW:
             await _drained(receive)
         await self._end(b"")
 
@@ -103,12 +104,12 @@ class Outlet:
 
     async def _more(self, body: bytes) -> None:
         if not self.status:
+            self._streams = True
             await self._begin(200, _EVENTS, {"cache-control": "no-cache", "x-accel-buffering": "no"})
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _end(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        self.whole = True
 
 
 async def _drained(receive: Receive) -> None:
