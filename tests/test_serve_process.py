@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from openai import OpenAI
 
 from loopback import Loopback
-from reflectune.cli.serving import Served, carry_out
+from reflectune.cli.serving import Harmless, Served, carry_out
 from reflectune.errors import SettingsError
 from reflectune.web.listening import bound
 from serving import UPSTREAM, Serve, until
@@ -292,6 +293,11 @@ def test_a_mistake_is_one_message_with_its_mend_and_an_exit_code() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "--api-key-env" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_an_endpoint_says_does_not_steer_the_terminal() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "x", 1, "%s", ("said \x1b[2J\x9b1m\ttwo\nlines",), None)
+    assert Harmless("%(message)s").format(record) == "said ?[2J?1m\ttwo\nlines"
 
 
 @pytest.mark.model

@@ -34,13 +34,19 @@ def command(
         Literal["en", "zh"] | None, typer.Option(help="Language of our prompts; by default that of the question.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="A folder of your own prompt files.")] = None,
-    temperature: Annotated[float, typer.Option(help="Where a request does not say.", min=0, max=2)] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Where a request does not say.", min=0.01, max=1)] = 0.95,
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature where a request is silent.", min=0, max=2)
+    ] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling where a request is silent.", min=0.01, max=1)] = 0.95,
     max_tokens: Annotated[
         int | None,
-        typer.Option(help="Where a request does not say: the most tokens of a reply, reasoning included.", min=1),
+        typer.Option(
+            help="The most tokens of a reply, reasoning included, where a request is silent; by default 2,048, "
+            "and 512 for local.",
+            min=1,
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Where a request does not say.", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of what is drawn where a request is silent.", min=0)] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for any that is free.", min=0, max=65535)] = 8000,
     api_key_env: Annotated[

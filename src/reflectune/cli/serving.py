@@ -31,10 +31,11 @@ _NO_LIMIT = 0
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class _Harmless(logging.Formatter):
+class Harmless(logging.Formatter):
     """Writes what endpoints and clients said without the characters that would steer a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """What is written for a record."""
         return _STEERING.sub("?", super().format(record))
 
 
@@ -154,7 +155,7 @@ def _how(service: Service) -> str:
 def _log(served: Served) -> None:
     """Send what there is to say about single requests to standard error."""
     handler = logging.StreamHandler(err.file)
-    handler.setFormatter(_Harmless("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(Harmless("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO if served.verbose else logging.ERROR if served.quiet else logging.WARNING)
