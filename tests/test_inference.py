@@ -341,6 +341,14 @@ async def test_the_best_of_several_is_revised() -> None:
         ("How many?", ["5", "$4.00", "The answer is 4."], 1),
         ("How many?", ["\\boxed{4}", "so\n#### 4", "5"], 0),
         ("How many?", ["4", "5"], None),
+        ("Half of 3?", ["\\boxed{\\frac{3}{2}}", "\\boxed{\\frac{1}{2}}", "\\boxed{\\frac 32}"], None),
+        ("Half of x?", ["\\boxed{x/2}", "\\boxed{x / 2}", "2"], 0),
+        (
+            "Who won in 1990?",
+            ["Germany won in 1990.", "Argentina won in 1990.", "I think that nobody won in 1990."],
+            None,
+        ),
+        ("Who was first?", ["Adams, in 1789.", "Washington, 1789.", "Nobody."], None),
         (
             "How many?",
             ["It has 4 of 5 legs.", "It has 4 of 6 legs.", "I do not know at all what to say of it here."],

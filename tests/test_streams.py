@@ -18,9 +18,11 @@ from reflectune.errors import OracleBusy, OracleError, RequestRefused
 from reflectune.generation.hugging_face import HuggingFaceModel
 from reflectune.oracles import Piece
 from reflectune.oracles.api import ApiOracle, ApiSettings
-from reflectune.oracles.engine import Engine
+from reflectune.oracles.budget import Budget
+from reflectune.oracles.engine import Engine, Stopped
 from reflectune.oracles.growing import Growing
 from reflectune.oracles.local import LocalOracle, LocalSettings
+from reflectune.oracles.prices import Price
 from reflectune.oracles.stopping import Stops, stopped
 from reflectune.records import Message, Reply, Request, Sampling, Schema
 from reflectune.testing import MemoryStore, ScriptedOracle
@@ -288,6 +290,14 @@ def test_an_engine_asks_again_as_long_as_nothing_was_said() -> None:
     assert (engine.usage.requests, engine.usage.retried, len(store.replies)) == (1, 1, 1)
     pieces, _ = run(read(engine.stream(Request(HELLO))))  # from the store
     assert (len(pieces), engine.usage.cached) == (1, 1)
+
+
+async def test_a_stream_keeps_to_a_budget() -> None:
+    budget = Budget(1e-9, Price(input=1.0, output=1.0))
+    engine = Engine(ScriptedOracle(["hello there"]), MemoryStore(), budget=budget)
+    with pytest.raises(Stopped):
+        await read(engine.stream(Request(HELLO)))
+    assert engine.out_of_budget
 
 
 class Breaking(ScriptedOracle):

@@ -10,13 +10,18 @@ from fractions import Fraction
 
 from reflectune.answers.letters import stated_letter
 from reflectune.answers.numbers import NUMBER, number_of
-from reflectune.answers.reading import answer_in
+from reflectune.answers.reading import last_number
 from reflectune.answers.rules import boxed, is_answer
 
 __all__ = ["Majority", "counted", "majority"]
 
 _OPTION = re.compile(r"^\W{0,3}([A-J])\s*[.):：、]\s*\S", re.MULTILINE)
 _NUMBER = re.compile(NUMBER)
+_ASKS = re.compile(
+    r"\d|\bhow (?:many|much|old|long|far|often)\b|\bwhat (?:number|share|percentage)\b|多少|几", re.IGNORECASE
+)
+_WHITE = re.compile(r"\s+")
+_MARK = "####"
 _LINE = 200
 _SHORT = 60
 _FEWEST_OPTIONS = 2
@@ -64,7 +69,11 @@ def counted(question: str, draft: str) -> tuple[Key, str] | None:
     if len(letters) >= _FEWEST_OPTIONS and letters == [chr(ord("A") + place) for place in range(len(letters))]:
         letter = stated_letter(draft, len(letters))
         return (("letter", letter), letter) if letter else None
-    written = _number(draft)
+    box = boxed(draft)
+    if box is not None:
+        value = number_of(box)
+        return (("formula", _WHITE.sub("", box)) if value is None else ("number", value)), box
+    written = _number(question, draft)
     value = number_of(written) if written is not None else None
     if written is not None and value is not None:
         return ("number", value), written
@@ -72,11 +81,17 @@ def counted(question: str, draft: str) -> tuple[Key, str] | None:
     return (("text", text), draft.strip()) if text and len(text) <= _SHORT else None
 
 
-def _number(draft: str) -> str | None:
-    """The number that a draft gives: marked, in a box, by itself, or the only one of a single line."""
-    if boxed(draft) is not None or "####" in draft or is_answer("gsm8k", draft):
-        return answer_in("gsm8k", draft)
-    line = draft.strip()
-    if "\n" in line or len(line) > _LINE or len(_NUMBER.findall(line)) != 1:
+def _number(question: str, draft: str) -> str | None:
+    """The number that a draft gives: after `####` at its end, by itself, or the only one of a single line.
+
+    A line tells of a number only where the question asks for one, and only where that was not in the question.
+    """
+    last = draft.strip().rpartition("\n")[2]
+    if last.startswith(_MARK):
+        return last.removeprefix(_MARK).strip()
+    if is_answer("gsm8k", draft):
+        return last_number(draft)
+    numbers = _NUMBER.findall(last)
+    if last != draft.strip() or len(last) > _LINE or len(numbers) != 1 or not _ASKS.search(question):
         return None
-    return answer_in("gsm8k", line)
+    return None if numbers[0] in _NUMBER.findall(question) else last_number(last)

@@ -7,6 +7,7 @@ import difflib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import orjson
@@ -105,8 +106,9 @@ class ApiOracle:
             yield reply
             return
         try:
-            async for piece in self._pieces(incoming, request):
-                yield piece
+            async with aclosing(self._pieces(incoming, request)) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             incoming.close()
 
@@ -220,11 +222,12 @@ class ApiOracle:
             yield reply
             return
         growing, done = Growing(), False
-        async for event in incoming.events():
-            if done := is_done(event):
-                break
-            for piece in await self._taken(growing, event, incoming):
-                yield piece
+        async with aclosing(incoming.events()) as events:
+            async for event in events:
+                if done := is_done(event):
+                    break
+                for piece in await self._taken(growing, event, incoming):
+                    yield piece
         if not (done or growing.ended):
             raise self.wire.busy("bad-reply", "ended its reply in the middle")
         pieces, reply = growing.end()

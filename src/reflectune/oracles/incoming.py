@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, suppress
 
 import aiohttp
 
@@ -51,18 +51,16 @@ class Incoming:
         Raises:
             OracleBusy: The body broke off, or nothing came for too long.
         """
-        with self._faults():
-            data: list[bytes] = []
-            async for line in self._lines():
+        data: list[bytes] = []
+        async with aclosing(self._lines()) as lines:
+            async for line in lines:
                 if line.startswith(b"data:"):
                     data.append(line[5:].removeprefix(b" "))
                 elif not line and data:
                     event, data = b"\n".join(data), []
                     yield event
-                    if event == _DONE:
-                        return
-            if data:  # an end without the blank line
-                yield b"\n".join(data)
+        if data:  # an end without the blank line
+            yield b"\n".join(data)
 
     async def drain(self) -> None:
         """Take what follows the last event."""
@@ -78,14 +76,15 @@ class Incoming:
         else:
             self._response.close()
 
-    async def _lines(self) -> AsyncIterator[bytes]:
+    async def _lines(self) -> AsyncGenerator[bytes]:
         rest = b""
-        async for chunk in self._response.content.iter_any():
-            *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
-            if len(rest) > LARGEST_BODY:
-                raise aiohttp.ClientPayloadError(f"an event of more than {LARGEST_BODY >> 20} MB")
-            for line in whole:
-                yield line.removesuffix(b"\r")
+        with self._faults():
+            async for chunk in self._response.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+                if len(rest) > LARGEST_BODY:
+                    raise aiohttp.ClientPayloadError(f"an event of more than {LARGEST_BODY >> 20} MB")
+                for line in whole:
+                    yield line.removesuffix(b"\r")
         if rest:
             yield rest.removesuffix(b"\r")
 
