@@ -30,28 +30,29 @@ def router_of(service: Service) -> APIRouter:
     """
     router = APIRouter()
 
-    async def chat_completions() -> Response:
+    async def chat_completions(_: Request) -> Response:
         return Completion(service)
 
-    async def models() -> Response:
+    async def models(_: Request) -> Response:
         return _json({"object": "list", "data": [_model(service)]})
 
-    async def model(name: str) -> Response:
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
         if name == service.name:
             return _json(_model(service))
         message = f"There is no model {name[:100]!r} here: it is {service.name}."
         return _problem(Problem(404, message, param="model", code="model_not_found"))
 
-    async def health() -> Response:
+    async def health(_: Request) -> Response:
         if service.ending:
             return _json({"status": "ending"}, 503, {"connection": "close"})
         return _json({"status": "ready", "model": service.name})
 
-    async def metrics() -> Response:
+    async def metrics(_: Request) -> Response:
         return Response(service.metrics.written(), media_type=CONTENT_TYPE)
 
-    def add(path: str, do: Callable[..., Awaitable[Response]], methods: list[str]) -> None:
-        router.add_api_route(path, do, methods=methods, response_model=None, include_in_schema=False)
+    def add(path: str, do: Callable[[Request], Awaitable[Response]], methods: list[str]) -> None:
+        router.add_route(path, do, methods=methods, include_in_schema=False)
 
     add("/v1/chat/completions", chat_completions, ["POST"])
     add("/v1/models", models, _READ)
