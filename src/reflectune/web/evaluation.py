@@ -20,6 +20,7 @@ from reflectune.evaluate.leaderboard.board import shown
 from reflectune.evaluate.leaderboard.charts import draw, left_out
 from reflectune.evaluate.leaderboard.markdown import headings, measured, sides
 from reflectune.evaluate.scores import FILE, Evaluation
+from reflectune.web.drawings import drawing
 from reflectune.web.pages import show
 from reflectune.web.replies import read_page
 from reflectune.web.state import state_of
@@ -223,7 +224,8 @@ def _pictures(board: Board, mark: tuple[tuple[str, int], ...]) -> dict[str, Any]
     key = (board.form, mark)
     if key not in _drawn():
         try:
-            _drawn()[key] = {"drawn": draw(board), "left_out": left_out(board), "missing": ""}
+            drawn = {title: drawing(svg) for title, svg in draw(board).items()}
+            _drawn()[key] = {"drawn": drawn, "left_out": left_out(board), "missing": ""}
         except MissingExtraError as missing:
             _drawn()[key] = {"drawn": {}, "left_out": "", "missing": missing.mend}
         while len(_drawn()) > _EACH:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from reflectune.evaluate.plots import PICTURE_TEXTS
 from reflectune.report.before_after import AFTER, BEFORE
+from reflectune.web.drawings import drawing
 from reflectune.web.pages import language_of, show, text
 from reflectune.web.state import state_of
 
@@ -95,7 +96,7 @@ def page(request: Request, name: str) -> HTMLResponse:
         name=name,
         known=known,
         found=found,
-        pictures=found.get("pictures", {}).get(language, {}),
+        pictures={name: drawing(svg) for name, svg in found.get("pictures", {}).get(language, {}).items()},
         stale=known.ended and known.mark != mark_of(run),
     )
 
