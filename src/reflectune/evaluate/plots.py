@@ -18,6 +18,7 @@ from reflectune.errors import MissingExtraError
 from reflectune.evaluate.figures import Metric
 from reflectune.evaluate.statistics import Statistics
 from reflectune.page.charts import COLOURS, GRID, INK
+from reflectune.page.text import visible
 
 PictureFormat = Literal["svg", "png"]
 
@@ -89,7 +90,7 @@ def draw(named: Mapping[str, Statistics], kind: PictureFormat = "svg") -> dict[s
     Raises:
         MissingExtraError: altair or vl-convert is not installed.
     """
-    altair = _altair()
+    altair, named = _altair(), _drawable(named)
     pictures = {}
     for name, panels in _PICTURES.items():
         drawn = [_drawn(altair, panel, named) for panel in panels if any(_values(panel, one) for one in named.values())]
@@ -111,13 +112,18 @@ def draw_each(named: Mapping[str, Statistics], say: Callable[[str], str] = str) 
     Raises:
         MissingExtraError: altair or vl-convert is not installed.
     """
-    altair = _altair()
+    altair, named = _altair(), _drawable(named)
     return {
         panel.metric: _picture(_drawn(altair, panel, named, say, titled=False), "svg", inside=True).decode()
         for panels in _PICTURES.values()
         for panel in panels
         if any(_values(panel, one) for one in named.values())
     }
+
+
+def _drawable(named: Mapping[str, Statistics]) -> dict[str, Statistics]:
+    """The same under names without control characters, at which vl-convert ends the process."""
+    return {visible(name): found for name, found in named.items()}
 
 
 def _drawn(

@@ -8,6 +8,7 @@ from typing import Any
 from reflectune.evaluate.leaderboard.board import Board, Row, is_percent
 from reflectune.evaluate.scores import Score
 from reflectune.page.charts import COLOURS, INK, load_altair, picture
+from reflectune.page.text import visible
 
 __all__ = ["draw", "left_out"]
 
@@ -35,7 +36,7 @@ def draw(board: Board) -> dict[str, str]:
     pictures = {}
     for title, place in _AXES:
         points = [
-            _point(row, column.title, float(x), row.cells[column].score)
+            _point(row, visible(column.title), float(x), row.cells[column].score)
             for row in rows
             if (x := place(row)) is not None
             for column in figures
@@ -56,7 +57,8 @@ def left_out(board: Board) -> str:
 
 def _point(row: Row, figure: str, x: float, score: Score) -> dict[str, Any]:
     low, high = (score.value if end is None else end for end in (score.low, score.high))
-    return {"model": row.name, "figure": figure, "x": x, "value": score.value, "low": low, "high": high}
+    # vl-convert ends the process at a control character
+    return {"model": visible(row.name), "figure": figure, "x": x, "value": score.value, "low": low, "high": high}
 
 
 def _chart(altair: Any, title: str, points: list[dict[str, Any]]) -> Any:
