@@ -192,6 +192,7 @@ def test_a_decision_is_stale_while_its_row_is_pending(tmp_path: Path) -> None:
         ("9", Said("reject"), RunError, "no row 9"),
         ("1", Said("edit"), SettingsError, "an instruction and a response"),
         ("1", Said("edit", Version(instruction="a", response=" ")), SettingsError, "an instruction and a response"),
+        ("1", Said("edit", Version(instruction="a", response="b\0")), SettingsError, "NUL"),
     ],
 )
 def test_what_cannot_be_decided_is_refused(

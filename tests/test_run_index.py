@@ -157,7 +157,7 @@ def plainly(rows: list[Made], question: str) -> list[int]:
     return [n for n, row in enumerate(rows) if all(any(w in folded(text) for text in row.texts) for w in words)]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS, question=LETTERS, pieces=st.data())
 def test_search_finds_what_a_plain_scan_finds(rows: list[Made], question: str, pieces: st.DataObject) -> None:
     path = Path(tempfile.mkdtemp())
@@ -173,7 +173,7 @@ def test_search_finds_what_a_plain_scan_finds(rows: list[Made], question: str, p
         shutil.rmtree(path)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS, descending=st.booleans(), low=st.none() | st.floats(0, 2))
 def test_sorting_and_filtering_are_those_of_a_plain_list(rows: list[Made], descending: bool, low: float | None) -> None:
     path = Path(tempfile.mkdtemp())

@@ -70,6 +70,8 @@ def decide(run: RunDir, row: str, said: Said, seen: str | None = None) -> Decisi
         raise InputError(f"Row {row} failed ({stored.failure.reason}).", mend="There is nothing to accept: edit it.")
     if said.verdict == "edit" and (version is None or not (version.instruction.strip() and version.response.strip())):
         raise SettingsError("An edit needs an instruction and a response.", mend="Write both, or reject the row.")
+    if version is not None and "\0" in f"{version.instruction}{version.input}{version.response}":
+        raise SettingsError("An edit cannot hold a NUL character, which no reader of data takes.", mend="Leave it out.")
     of = stored.result.best_name if stored.result else "original"
     decision = Decision(
         id=row,

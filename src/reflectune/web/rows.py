@@ -84,7 +84,7 @@ def rows(request: Request, name: str) -> dict[str, Any]:
     except sqlite3.Error as problem:
         raise HTTPException(503, f"The index cannot be read: {problem}") from problem
     lines = [asdict(line) | {"id": visible(line.id), "title": visible(line.title)} for line in answer.lines]
-    return {"total": answer.total, "offset": question.offset, "rows": lines, "index": asdict(keeper.state)}
+    return {"total": answer.total, "offset": answer.offset, "rows": lines, "index": asdict(keeper.state)}
 
 
 @router.get("/api/runs/{name}/facets")
@@ -174,6 +174,7 @@ def _row(request: Request, name: str, position: int) -> Iterator[Shown]:
 
 def _question(request: Request) -> Question:
     asked = request.query_params
+    around = _number(asked.get("around"))
     filters = {name: tuple(value[:200] for value in asked.getlist(name)[:50]) for name in FILTERS if name in asked}
     return Question(
         search=asked.get("search", "")[:_LONGEST_SEARCH],
@@ -184,6 +185,7 @@ def _question(request: Request) -> Question:
         descending=asked.get("order") == "desc",
         offset=max(int(_number(asked.get("offset")) or 0), 0),
         limit=min(max(int(_number(asked.get("limit")) or _PAGE), 1), _MOST),
+        around=None if around is None else int(around),
     )
 
 

@@ -68,6 +68,7 @@ class Side:
     Attributes:
         name: Its name.
         critique: What led to it; `None` for the original, and for what a person wrote.
+        after: The critique of it, where one of the result was asked for.
         fields: Its texts.
         words: How long its response is, in words; in Chinese in characters.
         scores: What the student makes of it; `None` where it was not scored.
@@ -77,6 +78,7 @@ class Side:
 
     name: str
     critique: Critique | None
+    after: Critique | None
     fields: tuple[Field, ...]
     words: int
     scores: VersionScores | None
@@ -92,7 +94,6 @@ class Shown:
         position: Its place in the input.
         row: The row.
         sides: Its versions.
-        after: The critique of the last version, where one was asked for.
         scored: Whether a student scored it.
         lacks: What could not be scored, and why.
         selected: What `select` said of it.
@@ -102,7 +103,6 @@ class Shown:
     position: int
     row: StoredRow
     sides: tuple[Side, ...]
-    after: Critique | None
     scored: bool
     lacks: tuple[str, ...]
     selected: Selected | None
@@ -111,14 +111,10 @@ class Shown:
 
 def shown_row(position: int, row: StoredRow, scores: Scored | None, selected: Selected | None) -> Shown:
     """Put a row together for its page."""
-    after = (
-        Critique("", "after", row.result.after, _mean(row.result.after)) if row.result and row.result.after else None
-    )
     return Shown(
         position=position,
         row=row,
         sides=tuple(_sides(row, scores, selected)),
-        after=after,
         scored=scores is not None,
         lacks=tuple(f"{lack.version}: {lack.detail}" for lack in scores.unscored) if scores else (),
         selected=selected,
@@ -142,12 +138,15 @@ def _sides(row: StoredRow, scores: Scored | None, selected: Selected | None) -> 
     rewrites = {rewrite.makes: rewrite for rewrite in row.result.rewrites} if row.result else {}
     known: dict[Any, VersionScores] = dict(scores.versions) if scores else {}
     standing = row.standing.name if row.standing else ""
+    after = row.result.after if row.result else ()
+    best = row.result.best_name if row.result and after else ""
     for name, version in versions.items():
         original = versions["original"] if name != "original" else None
         rewrite = rewrites.get(name)  # type: ignore[call-overload]
         yield Side(
             name=name,
             critique=_critique(rewrite) if rewrite else None,
+            after=Critique("", "after", after, _mean(after)) if name == best else None,
             fields=tuple(_fields(version, original)),
             words=length(version.response),
             scores=known.get(name),
@@ -199,4 +198,3 @@ def _begin(row: StoredRow) -> Version | None:
     if row.result is None:
         return None
     return row.result.best
-

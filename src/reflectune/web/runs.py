@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reflectune.errors import ReflectuneError
 from reflectune.formats import ShapeTo, to_json
+from reflectune.page.text import visible
 from reflectune.runs import RunDir
 from reflectune.runs.export import export_of, written_rows
 from reflectune.web.jobs import Jobs
@@ -111,8 +112,11 @@ def file(request: Request, name: str, file: str) -> FileResponse:
 
 def _all(request: Request) -> list[dict[str, Any]]:
     state = state_of(request)
-    found = []
+    found: list[dict[str, Any]] = []
     for name in run_names(state.runs):
+        if not name.isprintable() and visible(name) != name:
+            found.append({"name": visible(name), "error": "Its name holds what cannot be written."})
+            continue
         with suppress(HTTPException):  # it has gone in between
             found.append(_overviews.of(state.run(name)))
     return found

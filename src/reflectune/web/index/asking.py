@@ -37,6 +37,7 @@ class Question:
         descending: Whether the largest comes first.
         offset: How many rows to pass over.
         limit: How many rows to give.
+        around: A place in the input: the page that holds this row is given, where it is among those that are wanted.
     """
 
     search: str = ""
@@ -47,6 +48,7 @@ class Question:
     descending: bool = False
     offset: int = 0
     limit: int = 50
+    around: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,12 @@ class Answer:
 
     Attributes:
         total: How many rows there are in all.
+        offset: How many rows were passed over.
         lines: Those that were asked for.
     """
 
     total: int
+    offset: int
     lines: tuple[Line, ...]
 
 
@@ -108,12 +112,17 @@ def _answer(database: sqlite3.Connection, question: Question) -> Answer:
     sort = question.sort if question.sort in COLUMNS else "position"
     way = "DESC" if question.descending else "ASC"
     missing = "" if sort in {"position", "id"} else f"({sort} IS NULL OR {sort} = ''), "
+    order = f"FROM entries WHERE {where} ORDER BY {missing}{sort} {way}, position"
+    offset = question.offset
+    if question.around is not None:
+        places = [place for (place,) in database.execute(f"SELECT position {order}", values)]
+        there = places.index(question.around) if question.around in places else offset
+        offset = there - there % question.limit
     found = database.execute(  # only what is needed is sorted
-        f"SELECT document FROM entries WHERE {where} ORDER BY {missing}{sort} {way}, position LIMIT ? OFFSET ?",  # noqa: S608
-        (*values, question.limit, question.offset),
+        f"SELECT document {order} LIMIT ? OFFSET ?", (*values, question.limit, offset)
     ).fetchall()
     line = f"SELECT {_LINE} FROM entries WHERE document = ?"  # noqa: S608 - the names are ours
-    return Answer(total, tuple(Line(*database.execute(line, place).fetchone()) for place in found))
+    return Answer(total, offset, tuple(Line(*database.execute(line, place).fetchone()) for place in found))
 
 
 def facets(database: sqlite3.Connection) -> dict[str, dict[str, int]]:

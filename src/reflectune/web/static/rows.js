@@ -5,9 +5,9 @@ import { number, path } from "/static/runs_shared.js";
 
 const $ = (name) => document.getElementById(name);
 const name = $("rows").dataset.name;
-const state = { offset: 0, rows: [], total: 0, current: null, place: -1, asking: null, revision: -1, marks: true };
+const state = { critiques: true, offset: 0, rows: [], total: 0, current: null, place: -1, asking: null, revision: -1, marks: true };
 
-async function list({ keep = false } = {}) {
+async function list({ keep = false, around = null } = {}) {
   if (!keep) state.offset = 0;
   state.asking?.abort();
   const asking = state.asking = new AbortController();
@@ -16,12 +16,13 @@ async function list({ keep = false } = {}) {
   const more = new URLSearchParams(query);
   more.set("offset", state.offset);
   more.set("limit", PAGE);
+  if (around !== null) more.set("around", around);
   try {
     const found = await api(`${at}/rows?${more}`, undefined, { signal: asking.signal });
-    Object.assign(state, { rows: found.rows.map((line) => line.position), total: found.total });
+    Object.assign(state, { rows: found.rows.map((line) => line.position), total: found.total, offset: found.offset });
     draw(found, query, state.offset);
     mark();
-    if (found.index.revision !== state.revision && !found.index.working) {
+    if (found.index.revision !== state.revision) {
       state.revision = found.index.revision;
       offer(await api(`${at}/facets`));
     }
@@ -39,8 +40,17 @@ async function soon() {
   if (document.hidden) { setTimeout(soon, 1000); return; }
   if (!$("list").hidden) { await list({ keep: true }).catch(() => {}); return; }
   const found = await api(`${at}/rows?limit=1`).catch(() => null);
-  if (found) index(found.index);
-  if (found?.index.working) setTimeout(soon, 1000);
+  if (!found) return;
+  index(found.index);
+  if (found.index.working) setTimeout(soon, 1000);
+  else await placed();
+}
+
+/** Find the row that is shown in the list. */
+async function placed() {
+  await list({ around: state.current }).catch(() => {});
+  state.place = state.rows.indexOf(state.current);
+  told();
 }
 
 function mark() {
@@ -62,6 +72,7 @@ async function open(position, { push = true } = {}) {
   $("one").hidden = false;
   $("marks").checked = state.marks;
   $("part").classList.toggle("unmarked", !state.marks);
+  foldAll(state.critiques);
   told();
   if (push) history.pushState(null, "", address(position));
   scrollTo(0, 0);
@@ -133,6 +144,11 @@ function unmark() {
   $("part").classList.toggle("unmarked", !state.marks);
 }
 
+function foldAll(open) {
+  state.critiques = open;
+  for (const critique of document.querySelectorAll("#part details.critique")) critique.open = open;
+}
+
 const save = () => {
   const { instruction, input, response } = $("edit").elements;
   return decide("edit", { instruction: instruction.value, input: input.value, response: response.value });
@@ -191,7 +207,7 @@ let typing = 0;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(changed, 150); });
 $("ask").addEventListener("change", (event) => { if (event.target !== $("search")) changed(); });
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(typing); changed(); });
-$("ask").addEventListener("reset", () => setTimeout(changed));
+$("clear").addEventListener("click", () => setTimeout(changed)); // once the form is empty
 $("earlier").addEventListener("click", () => { state.offset = Math.max(0, state.offset - PAGE); list({ keep: true }).then(() => scrollTo(0, 0)); });
 $("later").addEventListener("click", () => { state.offset += PAGE; list({ keep: true }).then(() => scrollTo(0, 0)); });
 $("back").addEventListener("click", () => back());
@@ -202,6 +218,7 @@ for (const button of document.querySelectorAll("[data-help]")) button.addEventLi
 const KEYS = {
   j: () => step(1), k: () => step(-1), a: () => press("accept"), r: () => press("reject"), e: () => press("edit"), u: () => press("undo"),
   d: () => { if (!$("one").hidden) unmark(); },
+  c: () => { if (!$("one").hidden) foldAll(!state.critiques); },
   "/": () => { if ($("list").hidden) back(); $("search").focus(); $("search").select(); },
   "?": () => $("help").showModal(),
   Enter: () => { if (!$("list").hidden && state.current !== null) open(state.current); },
@@ -233,7 +250,8 @@ const position = $("rows").dataset.position;
 if (position !== "") {
   $("list").hidden = true;
   $("one").hidden = false;
-  await Promise.all([list().catch(() => {}), open(Number(position), { push: false })]);
+  state.current = Number(position);
+  await Promise.all([placed(), open(state.current, { push: false })]);
   state.place = state.rows.indexOf(state.current);
   told();
 } else {

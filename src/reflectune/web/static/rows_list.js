@@ -105,7 +105,8 @@ function cell(column, line, query) {
 /** Show a page of rows. */
 export function draw(found, query, offset) {
   const sort = $("sort").value;
-  const columns = COLUMNS.includes(sort) || sort === "id" || sort === "human" ? COLUMNS : [...COLUMNS, sort];
+  const there = COLUMNS.filter((column) => column !== "won" || sort === "won" || found.rows.some((line) => line.kept !== null));
+  const columns = COLUMNS.includes(sort) || sort === "id" || sort === "human" ? there : [...there, sort];
   $("head").replaceChildren(...columns.map((column) => heading(column, sort, $("order").value)));
   $("lines").replaceChildren(...found.rows.map((line) => {
     return element("tr", { "data-position": line.position }, ...columns.map((column) => cell(column, line, query)));
