@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from reflectune.gates.texts import is_character
+from reflectune.gates.texts import has_characters
 from reflectune.language import length
 from reflectune.records import Version, VersionScores
 
@@ -93,9 +93,9 @@ def words(text: str) -> int:
     Where that holds characters of a script without spaces, each of them counts as a word, as in `language.length`.
     """
     parts = text.split()
-    if text.isascii():
+    if not has_characters(text):
         return len(parts)
-    return sum(length(part) if any(map(is_character, part)) else 1 for part in parts)
+    return sum(length(part) if has_characters(part) else 1 for part in parts)
 
 
 def _scored(scores: Sequence[VersionScores | None]) -> dict[Metric, Column]:

@@ -101,6 +101,11 @@ def is_character(token: str) -> bool:
     return len(token) == 1 and not token.isascii() and _ONE_UNSPACED.match(token) is not None
 
 
+def has_characters(text: str) -> bool:
+    """Whether a text holds a character of a script without spaces."""
+    return not text.isascii() and _ONE_UNSPACED.search(text) is not None
+
+
 def normal(text: str) -> str:
     """A text without differences that nobody minds: case, white space, common punctuation.
 
