@@ -164,7 +164,7 @@ def test_typical_rows_are_the_nearest_to_the_median() -> None:
     found = choose(rows, 3)
     middle = [int(picked.id) for picked in found.rows["typical"]]
     assert all(abs(n - 50) <= 4 for n in middle)
-    assert "length of the old instruction" in found.rules["typical"]
+    assert "words of the old instruction" in found.rules["typical"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2), st.integers(0, 50)), max_size=40), st.integers(0, 10))

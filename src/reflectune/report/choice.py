@@ -38,7 +38,7 @@ _RULES: dict[RuleName, str] = {
 }
 _TYPICAL = (
     "Nearest to the median row: each figure less its median, by its spread (1.4826 median absolute deviations), and of"
-    " that the root mean square over the figures {figures}."
+    " that the root mean square over these: {figures}."
 )
 
 
@@ -168,12 +168,12 @@ def _measured(row: Known, name: RuleName | None) -> str:
 def _figures(rows: Sequence[Known]) -> dict[str, Callable[[Known], float | None]]:
     """The figures that tell how typical a row is: those that most rows have."""
     known: dict[str, Callable[[Known], float | None]] = {
-        "length of the old instruction (log)": lambda row: log(1 + row.asked[0]),
-        "of the new one (log)": lambda row: log(1 + row.asked[1]),
-        "length of the old response (log)": lambda row: log(1 + row.answered[0]),
-        "of the new one (log) ": lambda row: log(1 + row.answered[1]),
+        "words of the old instruction (logarithm)": lambda row: log(1 + row.asked[0]),
+        "words of the new instruction (logarithm)": lambda row: log(1 + row.asked[1]),
+        "words of the old response (logarithm)": lambda row: log(1 + row.answered[0]),
+        "words of the new response (logarithm)": lambda row: log(1 + row.answered[1]),
         "mean critique score": lambda row: row.critique,
-        "that score after": lambda row: row.critique_after,
+        "mean critique score after": lambda row: row.critique_after,
         "IFD": lambda row: row.ifd,
         "IFD after": lambda row: row.ifd_after,
     }

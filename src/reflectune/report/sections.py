@@ -191,7 +191,7 @@ def _selected(noted: Mapping[str, Any]) -> str:
 def gates(facts: Facts) -> str:
     """What the quality gates marked."""
     if not facts.marked and not facts.dropped:
-        return section("gates", "Quality gates", soft("No row is marked: `reflectune gates RUN` looks for them."))
+        return section("gates", "Quality gates", soft("No row is marked. What looks for them: reflectune gates RUN."))
     rows = [
         [escape(gate), f"{count:,}", "left out of the data" if gate in facts.dropped else "kept"]
         for gate, count in facts.marked.items()
