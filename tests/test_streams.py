@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,13 +216,14 @@ async def test_closing_a_stream_closes_the_connection(loopback: Start) -> None:
     await oracle.aclose()
 
 
-async def test_connections_are_used_again(loopback: Start) -> None:
+async def test_the_connection_of_a_stream_is_not_used_again(loopback: Start) -> None:
+    """An endpoint may close it without saying so."""
     oracle = api(loopback("--echo"), connections=1)
     for _ in range(3):
         async with asyncio.timeout(5):
             await read(oracle.stream(Request(HELLO)))
     assert oracle.wire._session is not None
-    assert len(oracle.wire._session.connector._conns) == 1  # type: ignore[union-attr]
+    assert not oracle.wire._session.connector._conns  # type: ignore[union-attr]
     await oracle.aclose()
 
 
@@ -231,6 +233,22 @@ async def test_many_streams_at_once_are_not_mixed_up(loopback: Start) -> None:
     heard = await asyncio.gather(*(read(oracle.stream(Request((Message("user", text),)))) for text in asked))
     assert [text_of(pieces) for pieces, _ in heard] == asked
     await oracle.aclose()
+
+
+@pytest.mark.model
+async def test_a_llama_cpp_server_streams() -> None:
+    with Loopback("1", "512", script=Path(__file__).with_name("llama_server.py")) as server:
+        oracle = api(server)
+        asked = Request((Message("user", "Name one river."),), Sampling(max_tokens=8, seed=1), stop=("zzz",))
+        pieces, reply = await read(oracle.stream(asked))
+        assert len(pieces) > 3
+        assert text_of(pieces) == reply.text == (await oracle.complete(asked)).text
+        assert reply.prompt_tokens > 5
+        assert reply.completion_tokens == 8
+        with pytest.raises(RequestRefused) as refusal:
+            await read(oracle.stream(Request((Message("user", "word " * 3000),))))
+        assert refusal.value.reason == "context-overflow"
+        await oracle.aclose()
 
 
 def chunk(delta: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ __all__ = ["LARGEST_BODY", "Incoming", "is_done", "read_all"]
 LARGEST_BODY = 8 * 1024 * 1024
 _DONE = b"[DONE]"
 _DRAIN_SECONDS = 0.1
-"""What follows the last event is but the end: when it has come, the connection can be used again."""
+"""What follows the last event is but the end: an endpoint that sees it taken knows that nobody left early."""
 
 
 class Incoming:
@@ -70,7 +70,7 @@ class Incoming:
                     pass
 
     def close(self) -> None:
-        """Give the connection back; where the body did not come to its end, cut it, which tells the endpoint."""
+        """Let go of the connection; where the body did not come to its end, cut it, which tells the endpoint."""
         if self._response.content.at_eof():
             self._response.release()
         else:

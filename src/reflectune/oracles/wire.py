@@ -22,6 +22,8 @@ _LISTING_SECONDS = 10.0
 # uvicorn closes an idle connection after 5 s, and a request sent into the close is lost.
 _KEEP_ALIVE_SECONDS = 4.0
 _JSON = {"Content-Type": "application/json"}
+# llama.cpp closes the connection of a stream without saying so, and a request sent into the close is lost.
+_STREAMED = {**_JSON, "Connection": "close"}
 
 
 class HttpRefusal(Exception):  # noqa: N818 - a reply like another, to whoever asked
@@ -83,7 +85,7 @@ class Wire:
         url = self._settings.chat_url
         with self.faults(url):
             response = await self._open().post(
-                self._url, allow_redirects=False, data=packed, headers=_JSON, timeout=self._patient()
+                self._url, allow_redirects=False, data=packed, headers=_STREAMED, timeout=self._patient()
             )
         return Incoming(response, lambda: self.faults(url))
 
