@@ -202,7 +202,10 @@ def test_thinking_is_folded_and_unfolded(typed: Callable[..., tuple[str, int]]) 
     assert unfolded.count("reflection\nNot five.") == 2  # of the last answer, and of the next one
 
 
-def test_a_conversation_goes_on_after_mistakes(typed: Callable[..., tuple[str, int]], tmp_path: Path) -> None:
+def test_a_conversation_goes_on_after_mistakes(
+    typed: Callable[..., tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     oracle = ScriptedOracle([OracleError("no such model", mend="Name another."), "plain", TAGGED])
     lines = [
         "/again",
@@ -220,6 +223,7 @@ def test_a_conversation_goes_on_after_mistakes(typed: Callable[..., tuple[str, i
     assert code == 0
     for what in ("Nothing was asked yet", "There is no /nope", "/save takes one file", "cannot be written"):
         assert what in shown
+    assert (tmp_path / "'a").is_file()  # a quote that is never closed is part of the name
     assert "no such model\nName another." in shown
     assert "There is no <output>" in shown
     assert len(oracle.requests[-1].messages) == 2  # the system prompt and the question: /new forgot the rest
