@@ -23,6 +23,8 @@ _MOST = 0.5
 """A rule holds where more than this share of the rows has its figure."""
 _NORMAL = 1.4826
 """The standard deviation of a normal distribution, by its median absolute deviation."""
+_ALIKE = 1e-9
+"""Figures that are spread no wider than this are all alike."""
 _MISFIT = 1.0
 """From this IFD on, the instruction does not help the student to the response."""
 
@@ -98,12 +100,13 @@ def choose(rows: Sequence[Known], each: int) -> Choice:
 
     Args:
         rows: The rows that were rewritten, or edited by a person.
-        each: The most of each group. Of few rows a third goes to each, so that none is shown twice.
+        each: The most of each group. Of few rows a third are the best and a third the worst, so that none is
+            shown twice.
     """
     name = _rule(rows)
     ranked = _ranked(rows, name) if name else []
-    each = min(each, -(-len(rows) // 3))
-    best, worst = ranked[:each], ranked[max(each, len(ranked) - each) :][::-1]
+    ends = min(each, max(1, len(rows) // 3))
+    best, worst = ranked[:ends], ranked[max(ends, len(ranked) - ends) :][::-1]
     places = {row.id: place for place, row in enumerate(ranked, start=1)}
     shown = {row.id for row in (*best, *worst)}
     figures = _figures(rows)
@@ -191,7 +194,7 @@ def _distances(rows: Sequence[Known], figures: dict[str, Callable[[Known], float
         values = {row.id: value for row in rows if (value := figure(row)) is not None}
         middle = median(values.values())
         spread = _NORMAL * median(abs(value - middle) for value in values.values()) or _deviation(values.values())
-        for name, value in values.items() if spread else ():
+        for name, value in values.items() if spread > _ALIKE else ():
             total, count = squares[name]
             squares[name] = (total + ((value - middle) / spread) ** 2, count + 1)
     return {name: sqrt(total / count) if count else float("inf") for name, (total, count) in squares.items()}
