@@ -204,7 +204,7 @@ function changed() {
 }
 
 let typing = 0;
-$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(changed, 150); });
+$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(changed, 100); });
 $("ask").addEventListener("change", (event) => { if (event.target !== $("search")) changed(); });
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(typing); changed(); });
 $("clear").addEventListener("click", () => setTimeout(changed)); // once the form is empty
