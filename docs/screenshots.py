@@ -68,10 +68,10 @@ def reflectune(*words: str) -> None:
 def listening(*words: str) -> Iterator[str]:
     """The app, until the block ends."""
     command = [sys.executable, "-m", "reflectune", *words, "--port", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip()
+        yield next(line.strip() for line in process.stdout if line.startswith("http"))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
@@ -114,7 +114,7 @@ def pages(url: str, place: str, talk: Path) -> dict[str, Callable[[Any], None]]:
         "runs": "",
         "run": "runs/pairs",
         "rows": "runs/pairs/rows",
-        "row": "runs/pairs/rows/0",
+        "row": "runs/pairs/rows/3",
         "statistics": "runs/pairs/statistics",
         "evaluation": "evaluation",
         "playground": "playground",

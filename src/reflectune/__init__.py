@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     from reflectune.formats import write_rows as write_rows
     from reflectune.generation import generate as generate
     from reflectune.generation import open_model as open_model
+    from reflectune.inference import Answered as Answered
+    from reflectune.inference import Conversation as Conversation
+    from reflectune.inference import Part as Part
+    from reflectune.inference import answer as answer
     from reflectune.oracles import Oracle as Oracle
     from reflectune.oracles.engine import Engine as Engine
     from reflectune.oracles.naming import open_oracle as open_oracle
     from reflectune.recipe import AlpacaEvalSettings as AlpacaEvalSettings
     from reflectune.recipe import BenchmarkSettings as BenchmarkSettings
+    from reflectune.recipe import ChatSettings as ChatSettings
     from reflectune.recipe import GenerateSettings as GenerateSettings
     from reflectune.recipe import JudgeSettings as JudgeSettings
     from reflectune.recipe import Recipe as Recipe
@@ -74,8 +79,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AlpacaEvalSettings": "recipe",
+    "Answered": "inference",
     "BenchmarkSettings": "recipe",
     "Candidate": "selection",
+    "ChatSettings": "recipe",
+    "Conversation": "inference",
     "Embedder": "embedding",
     "Engine": "oracles.engine",
     "Evaluation": "evaluate.scores",
@@ -89,6 +97,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "Oracle": "oracles",
     "OracleError": "errors",
+    "Part": "inference",
     "Questions": "traces",
     "Recipe": "recipe",
     "RecycleSettings": "recipe",
@@ -119,6 +128,7 @@ _HOMES = {
     "Version": "records",
     "VersionScores": "records",
     "Versions": "scoring",
+    "answer": "inference",
     "ask_traces": "traces",
     "compare": "evaluate",
     "convert": "formats",
