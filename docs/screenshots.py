@@ -1,4 +1,6 @@
-"""Pictures of every page, light and dark, wide and narrow: `make screenshots` writes them to build/screenshots.
+"""Pictures of every page, light and dark, wide and narrow.
+
+`make screenshots` writes them to build/screenshots, and the two that the README shows to docs/pictures.
 
 What they show is real: our own ten pairs, recycled, scored and selected by the embedded model; its answers with and
 without being told to reflect, judged by itself; a conversation with it. The first time that takes some minutes; what is
@@ -21,6 +23,8 @@ PLACE = ROOT / "build" / "screenshots"
 RUNS = PLACE / "runs"
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
+PICTURES = ROOT / "docs" / "pictures"
+"""Those that the README shows."""
 QUESTIONS = 6
 PUZZLE_SECONDS = 180
 
@@ -100,6 +104,10 @@ def take(chromium: str, url: str, place: str) -> None:
                     opened(page)
                     page.screenshot(path=PLACE / f"{name}-{size}-{theme}.png", full_page=size == "narrow")
                 context.close()
+        tall = browser.new_context(viewport={"width": 1280, "height": 1350})
+        page = tall.new_page()
+        opener(f"{url}runs/pairs/rows/3")(page)
+        page.screenshot(path=PICTURES / "compare.png")
         chinese = browser.new_context(locale="zh-CN", viewport={"width": 1280, "height": 900})
         page = chinese.new_page()
         page.goto(f"{url}runs/pairs/rows")
@@ -150,6 +158,9 @@ def conversation(browser: Any, url: str) -> Path:
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.foot').length === 2", timeout=1000 * PUZZLE_SECONDS)
     page.screenshot(path=PLACE / "playground-answered.png")
+    page.locator(".thought summary").click()
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.screenshot(path=PICTURES / "playground.png")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as a page").click()
     download.value.save_as(saved)
@@ -159,4 +170,5 @@ def conversation(browser: Any, url: str) -> Path:
 
 if __name__ == "__main__":
     PLACE.mkdir(parents=True, exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
     main()

@@ -76,7 +76,7 @@ function figure(column, value) {
   if (value === null || value === "") return "";
   if (RATIO.has(column)) return value.toFixed(3);
   if (column === "change") return `${Math.round(100 * value)}%`;
-  if (column === "position") return number(value + 1);
+  if (column === "position") return number(value);
   return column === "score" ? value.toFixed(1) : number(value);
 }
 
