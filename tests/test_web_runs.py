@@ -21,6 +21,7 @@ from reflectune.runs.deciding import Said, decide, deciding_in
 from reflectune.runs.lock import holder
 from reflectune.web import rows as rows_area
 from reflectune.web.app import create_app
+from reflectune.web.index import Keeper, Question
 from reflectune.web.overview import run_names
 from reflectune.web.rowview import shown_row
 from reflectune.web.state import WebState
@@ -31,8 +32,13 @@ WEATHER, CHINESE, FAILED, PENDING, UNREAD, HARMFUL, LONGEST = range(7)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run to copy."""
-    return make(tmp_path_factory.mktemp("made") / "run")
+    """A run to copy, with its index: a text of 1 MB takes a while."""
+    run = make(tmp_path_factory.mktemp("made") / "run")
+    keeper = Keeper(run)
+    keeper.ask(Question())
+    keeper.wait()
+    keeper.close()
+    return run
 
 
 @pytest.fixture
