@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ def test_the_pieces_are_the_old_and_the_new_text(old: str, new: str) -> None:
         assert "".join(piece.text for piece in pieces if piece.kind != "added") == old
         assert "".join(piece.text for piece in pieces if piece.kind != "removed") == new
         assert all(piece.text for piece in pieces)
-        assert all(one.kind != other.kind for one, other in zip(pieces, pieces[1:], strict=False))
+        assert all(one.kind != other.kind for one, other in pairwise(pieces))
 
 
 @pytest.mark.parametrize(
