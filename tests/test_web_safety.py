@@ -16,7 +16,7 @@ from reflectune.web.app import create_app
 from reflectune.web.safety import POLICY, Guard, check_binding, gives_key, host_name, is_loopback, refusal
 from reflectune.web.state import WebState
 
-NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+NAMES = frozenset({"box.example"})
 
 
 def headers(**values: str) -> Headers:
@@ -63,6 +63,13 @@ def test_another_name_is_refused(name: str) -> None:
     assert why is not None
     assert why[0] == 421
     assert refusal("GET", headers(host=name or "x"), None) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost:7861", "127.0.0.1", "127.0.0.2:80", "[::1]:7861", "box.example", "BOX.example:1"]
+)
+def test_a_name_of_its_own_is_not(name: str) -> None:
+    assert refusal("GET", headers(host=name), NAMES) is None
 
 
 def test_two_host_headers_are_refused() -> None:
@@ -209,6 +216,7 @@ async def test_a_fault_of_ours_tells_nothing_of_itself(app: FastAPI) -> None:
     with pytest.raises(RuntimeError):  # for the log; the reply has gone out before
         await asked(app, "/broken", into=sent, accept="text/html")
     said = b"".join(message.get("body", b"") for message in sent)
+    assert (b"content-security-policy", POLICY.encode()) in sent[0]["headers"]
     assert b"500" in said
     assert b"42" not in said
 

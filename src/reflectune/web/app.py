@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from reflectune.web import evaluation, judging, playground, rows, runs, statistics
 from reflectune.web.pages import language_of, show, text
@@ -37,9 +39,9 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
         await run_in_threadpool(rows.close)
         await state.models.aclose()
 
-    app = FastAPI(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = _Guarded(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.guard = partial(Guard, hosts=hosts, key=key)
     app.state.web = state
-    app.add_middleware(Guard, hosts=hosts, key=key)
     app.add_exception_handler(HTTPException, _problem)
     app.add_exception_handler(500, _problem)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
@@ -47,6 +49,19 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     for area in (evaluation, judging, playground, rows, runs, statistics):
         app.include_router(area.router)
     return app
+
+
+class _Guarded(FastAPI):
+    """An app with a guard before everything else, also before what answers for faults of ours.
+
+    Attributes:
+        guard: Puts the guard before an app.
+    """
+
+    guard: Callable[[ASGIApp], Guard] = Guard
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.guard(super().build_middleware_stack())
 
 
 async def _no_icon() -> Response:

@@ -11,7 +11,6 @@ import base64
 import binascii
 import ipaddress
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -39,7 +38,6 @@ _HEADERS = {
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _STATIC = "/static/"
 _LARGEST_BODY = 4 * 1024 * 1024
-_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def is_loopback(host: str) -> bool:
@@ -78,11 +76,11 @@ def refusal(method: str, headers: Headers, hosts: frozenset[str] | None) -> tupl
     Args:
         method: Its method.
         headers: Its headers.
-        hosts: The names by which this server may be called; `None` for any.
+        hosts: The names by which this server may be called besides this machine's own; `None` for any.
     """
     named = headers.getlist("host")
     host = host_name(named[0]) if len(named) == 1 else ""
-    if hosts is not None and host not in hosts:
+    if hosts is not None and host not in hosts and not is_loopback(host):
         return 421, "This server is not called by that name."
     if method in _SAFE:
         return None
@@ -142,8 +140,7 @@ class Guard:
                 _seal(MutableHeaders(scope=message), kept=scope["path"].startswith(_STATIC))
             await send(message)
 
-        known = None if self.hosts is None else self.hosts | _NAMES
-        if why := refusal(scope["method"], headers, known):
+        if why := refusal(scope["method"], headers, self.hosts):
             await _refused(*why)(scope, receive, sealed)
         elif self.key is not None and not gives_key(headers, self.key):
             response = _refused(401, "This server asks for its key.")
@@ -175,8 +172,3 @@ def _limited(receive: Receive, largest: int) -> Receive:
 
 def _refused(status: int, why: str) -> Response:
     return JSONResponse({"error": {"message": why}}, status)
-
-
-def hosts_of(names: Iterable[str]) -> frozenset[str]:
-    """Names by which a server may be called, as `Guard` takes them."""
-    return frozenset(name.lower().strip("[]") for name in names)
