@@ -23,6 +23,7 @@ from reflectune.formats import open_source
 from reflectune.lessons import Lesson
 from reflectune.recipe import TrainSettings
 from reflectune.records import Example, Failure
+from reflectune.runs import RunDir
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TRAINERS = [tool for tool in TOOLS if tool != "messages"]
@@ -188,7 +189,7 @@ def type_in(*words: str) -> Result:
 def test_a_run_gives_what_was_selected_else_what_was_recycled(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / "state.sqlite").touch()
+    RunDir(run).close()
     (run / "recycled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PLAIN))
     words = (str(run), "--for", "trl", "--output", str(tmp_path / "out"), "--recipe", "reflection-tuning-7b")
     recycled = type_in(*words)

@@ -299,7 +299,7 @@ def test_a_rate_is_learned_where_latency_varies_and_many_ask(retry_after: str) -
 
 @pytest.mark.parametrize("latency", [0.02, 0.2])
 def test_stray_refusals_do_not_bring_the_rate_to_nothing(latency: float) -> None:
-    fared = fare(Behaviour(rpm=1e7, capacity=1e7, latency=latency, stray=0.02), ceiling=64)
+    fared = fare(Behaviour(rpm=1e7, capacity=1e7, latency=latency, stray=0.02), ceiling=16)
     late = [moment for moment in fared.oracle.answered if moment >= 120]
     assert len(late) / 60 >= 40
     assert not fared.reasons

@@ -18,6 +18,7 @@ from reflectune.cli.train_asked import Asked, check_trackers
 from reflectune.errors import MissingExtraError, ReflectuneError, RunError, SettingsError
 from reflectune.recipe import TrainSettings
 from reflectune.records import Failure
+from reflectune.runs import RunDir
 from reflectune.training.masks import Masked
 from test_tokens import spelling
 
@@ -137,7 +138,7 @@ def test_a_recipe_that_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_a_run_gives_what_was_selected_else_what_was_recycled(tmp_path: Path) -> None:
-    (tmp_path / "state.sqlite").touch()
+    RunDir(tmp_path).close()
     asked = Asked(str(tmp_path))
     with pytest.raises(RunError, match="has written no data"):
         _ = asked.file
