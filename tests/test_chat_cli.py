@@ -20,8 +20,9 @@ from typer.testing import CliRunner, Result
 
 from loopback import Loopback
 from reflectune.cli import app, chatting
-from reflectune.cli.chat_screen import clean, told
+from reflectune.cli.chat_screen import told
 from reflectune.cli.conversing import Prompter
+from reflectune.cli.screen import clean, complain
 from reflectune.errors import OracleError
 from reflectune.inference import Conversation
 from reflectune.oracles import Piece
@@ -149,6 +150,16 @@ def test_what_would_steer_a_terminal_is_left_out(scripted: Script) -> None:
     assert "\x07" not in result.output
 
 
+def test_what_an_endpoint_says_in_an_error_does_not_steer_a_terminal(
+    typed: Callable[..., tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = OracleError("bad \x1b]0;owned\x07 \x1b[2J", mend="Name \x9b1m another.")
+    complain(error)
+    told_once = capsys.readouterr().err
+    assert told_once == "Error: bad ]0;owned [2J\nName 1m another.\n"
+    assert told_once in typed(ScriptedOracle([error]), ["q"])[0]
+
+
 def test_what_looks_like_markup_is_shown_as_it_is(scripted: Script) -> None:
     scripted("<output>[bold]a[/bold] :smile: [/nope] https://x.y</output>")
     assert chat("q").stdout == "[bold]a[/bold] :smile: [/nope] https://x.y\n"
@@ -228,6 +239,20 @@ def test_a_conversation_goes_on_after_mistakes(
     assert "There is no <output>" in shown
     assert len(oracle.requests[-1].messages) == 2  # the system prompt and the question: /new forgot the rest
     assert "/hide" in shown
+
+
+@pytest.mark.parametrize("name", [".", "/", "..", "~nosuchuser/x", "folder", "a\0b"])
+def test_a_name_that_no_file_can_have_is_told_and_leaves_nothing_behind(
+    typed: Callable[..., tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "folder").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    oracle = ScriptedOracle([TAGGED, TAGGED])
+    shown, code = typed(oracle, ["a", f"/save {name}", "b"])
+    assert (code, len(oracle.requests)) == (0, 2)
+    assert "cannot be written: " in shown
+    assert list(tmp_path.rglob("*")) == [here, here / "folder"]
 
 
 class Interrupted(ScriptedOracle):

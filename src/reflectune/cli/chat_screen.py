@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -14,16 +13,15 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from reflectune.cli.screen import clean
 from reflectune.inference import Answered, Part, PartKind
 from reflectune.language import length
 
-__all__ = ["Folding", "Screen", "clean", "console", "told"]
+__all__ = ["Folding", "Screen", "console", "told"]
 
 Folding = Literal["shown", "folded", "silent"]
 """Thinking is shown; or one line says how long it is; or nothing tells of it."""
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LONE = re.compile(r"[\ud800-\udfff]")
 _STYLES: dict[PartKind, str] = {"thinking": "dim", "reflection": "magenta", "output": "", "text": ""}
 _LABELLED = ("thinking", "reflection")
 _ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
@@ -32,11 +30,6 @@ _LOOK_SECONDS = 0.3
 _NO_OUTPUT = "There is no <output> in this reply: this is all that it says outside of its thinking."
 _NOTHING = "There is no <output> in this reply, and nothing else outside of its thinking."
 _CUT_OFF = "The reply was cut off at its most tokens; --max-tokens allows more."
-
-
-def clean(text: str) -> str:
-    """A text without what would steer a terminal: no control characters but line breaks and tabs."""
-    return _LONE.sub("\ufffd", _UNSEEN.sub("", text))
 
 
 def console(*, stderr: bool = False) -> Console:

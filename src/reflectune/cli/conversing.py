@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from reflectune.cli.chat_screen import Screen, clean, console, told
-from reflectune.cli.screen import complain
+from reflectune.cli.chat_screen import Screen, console, told
+from reflectune.cli.screen import clean, complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
 from reflectune.inference import Answered, Conversation, Exchange, Part
 from reflectune.tags import Stream
@@ -154,11 +154,12 @@ class Prompter:
             words = [rest]
         if len(words) != 1:
             raise SettingsError("/save takes one file.", mend="Write /save talk.md, or /save talk.json.")
-        path = Path(words[0]).expanduser()
         try:
+            path = Path(words[0]).expanduser()
             self._conversation.save(path)
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}.", mend="Name another file.") from None
+        except (OSError, ValueError, RuntimeError) as error:  # pathlib's, for a name that none can have
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"{words[0]} cannot be written: {why}.", mend="Name another file.") from None
         self._say(f"Saved: {path}")
 
     def _say(self, text: str) -> None:

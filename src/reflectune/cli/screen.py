@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +17,22 @@ from rich.text import Text
 from reflectune.errors import ReflectuneError
 
 _PLAIN_EVERY = 10.0
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LONE = re.compile(r"[\ud800-\udfff]")
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+def clean(text: str) -> str:
+    """A text without what would steer a terminal: no control characters but line breaks and tabs."""
+    return _LONE.sub("\ufffd", _STEERING.sub("", text))
+
+
 def complain(error: ReflectuneError) -> None:
-    """Print an error and its mend."""
-    err.print(Text.assemble(("Error: ", "bold red"), error.what))
+    """Print an error and its mend; what an endpoint or a file says in them steers no terminal."""
+    err.print(Text.assemble(("Error: ", "bold red"), clean(error.what)))
     if error.mend:
-        err.print(Text(error.mend, style="yellow"))
+        err.print(Text(clean(error.mend), style="yellow"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from reflectune.cli.asking import calm_collector
-from reflectune.cli.screen import err, say
+from reflectune.cli.screen import clean, err, say
 from reflectune.cli.showing import key_of
 from reflectune.errors import SettingsError
 from reflectune.generation import open_model
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 _AT_ONCE = 64
 _INTERRUPTED = 130
 _NO_LIMIT = 0
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Harmless(logging.Formatter):
@@ -36,7 +34,7 @@ class Harmless(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """What is written for a record."""
-        return _STEERING.sub("?", super().format(record))
+        return clean(super().format(record))
 
 
 @dataclass(frozen=True, slots=True)

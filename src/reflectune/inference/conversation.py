@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -122,10 +124,20 @@ class Conversation:
         self.exchanges = []
 
     def save(self, path: Path) -> None:
-        """Write the conversation as JSON, or for people where the file's name ends in `.md`."""
+        """Write the conversation as JSON, or for people where the file's name ends in `.md`.
+
+        Raises:
+            OSError: It cannot be written there; nothing is left behind.
+        """
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         part = path.with_name(f"{path.name}.part")
-        part.write_text(self.markdown() if path.suffix.lower() == ".md" else self.json(), encoding="utf-8")
-        part.replace(path)
+        try:
+            part.write_text(self.markdown() if path.suffix.lower() == ".md" else self.json(), encoding="utf-8")
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def load(self, path: Path) -> None:
         """Go on with a conversation that was saved as JSON; the model and the settings are not taken over.
