@@ -387,3 +387,15 @@ def test_the_example_talks(loopback: Callable[..., Loopback], tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[reflection] ") == done.stdout.count("[output] ") == 2
     assert "Helpfulness" in done.stdout
+
+
+def test_a_file_that_is_there_is_not_written_over_but_by_its_own_conversation(
+    typed: Callable[..., tuple[str, int]], tmp_path: Path
+) -> None:
+    data, talk = tmp_path / "data.jsonl", tmp_path / "talk.json"
+    data.write_text("rows")
+    shown, code = typed(ScriptedOracle(["one", "two"]), ["a", f"/save {data}", f"/save {talk}", "b", f"/save {talk}"])
+    assert code == 0
+    assert "it is there already" in " ".join(shown.split())
+    assert data.read_text() == "rows"
+    assert "two" in talk.read_text()

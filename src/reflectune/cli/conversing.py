@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shlex
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -46,6 +47,7 @@ class Prompter:
         self._name = name
         self._shown = shown
         self._out = console()
+        self._saved: set[Path] = set()
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: self._say(_HELP),
             "/show": lambda _: self._unfold(),
@@ -156,7 +158,10 @@ class Prompter:
             raise SettingsError("/save takes one file.", mend="Write /save talk.md, or /save talk.json.")
         try:
             path = Path(words[0]).expanduser()
+            if path.is_file() and path not in self._saved:
+                raise FileExistsError(errno.EEXIST, "it is there already", str(path))
             self._conversation.save(path)
+            self._saved.add(path)
         except (OSError, ValueError, RuntimeError) as error:  # pathlib's, for a name that none can have
             why = getattr(error, "strerror", None) or error
             raise RunError(f"{words[0]} cannot be written: {why}.", mend="Name another file.") from None
