@@ -11,7 +11,8 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from starlette.datastructures import Headers
 
-from reflectune.errors import SettingsError
+from reflectune.cli.showing import runs_and_first
+from reflectune.errors import RunError, SettingsError
 from reflectune.web.app import create_app
 from reflectune.web.safety import POLICY, Guard, check_binding, gives_key, host_name, is_loopback, refusal
 from reflectune.web.state import WebState
@@ -246,3 +247,23 @@ def test_a_file_never_leaves_its_run(tmp_path: Path, path: str) -> None:
     assert state.file("data", "a.txt").read_text() == "data"
     with pytest.raises(HTTPException):
         state.file("data", path)
+
+
+async def test_an_address_that_cannot_be_read_is_a_page_that_is_not_there(app: FastAPI) -> None:
+    status, _, body = await asked(app, "/api/playground/abc/chat", "POST", b"{}", content_type="application/json")
+    assert (status, json.loads(body)) == (404, {"error": {"message": "There is no such page."}})
+    status, _, body = await asked(app, "/api/playground/share", "POST", b"{}", content_type="application/json")
+    assert (status, json.loads(body)) == (400, {"error": {"message": "columns: Field required."}})
+
+
+def test_a_folder_of_runs_is_no_run(tmp_path: Path) -> None:
+    run = tmp_path / "data"
+    run.mkdir()
+    assert runs_and_first(tmp_path, None) == (tmp_path, None)
+    (run / "state.sqlite").touch()
+    assert runs_and_first(run, None) == (tmp_path, "data")
+    assert runs_and_first(None, None) == (Path("runs"), None)
+    with pytest.raises(RunError, match="There is no run"):
+        runs_and_first(tmp_path / "nowhere", None)
+    with pytest.raises(SettingsError, match="is not in"):
+        runs_and_first(run, tmp_path / "elsewhere")

@@ -91,12 +91,16 @@ def _embedded() -> tuple[str, ...]:
 def runs_and_first(run: Path | None, runs: Path | None) -> tuple[Path, str | None]:
     """The folder of the runs, and the name of the one that is opened first.
 
+    A folder that is no run itself is taken for the folder of runs.
+
     Raises:
         RunError: The run is no folder.
         SettingsError: The run is not in that folder.
     """
     if run is None:
         return (runs or _RUNS), None
+    if run.is_dir() and runs is None and not (run / "state.sqlite").is_file():
+        return run, None
     if not run.is_dir():
         raise RunError(f"There is no run in {run}.", mend="List the runs with `reflectune runs list`.")
     folder = runs or run.resolve().parent

@@ -12,7 +12,8 @@ from reflectune.cli import flags
 
 def command(
     run: Annotated[
-        Path | None, typer.Argument(help="A run's folder, which is opened first; by default the list of all.")
+        Path | None,
+        typer.Argument(help="A run's folder, which is opened first, or a folder of runs; by default runs/."),
     ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="The folder that holds the runs; by default runs/, or where RUN is.")

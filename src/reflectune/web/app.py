@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +44,7 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     app.guard = partial(Guard, hosts=hosts, key=key)
     app.state.web = state
     app.add_exception_handler(HTTPException, _problem)
+    app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(500, _problem)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_api_route("/favicon.ico", _no_icon)
@@ -66,6 +68,19 @@ class _Guarded(FastAPI):
 
 async def _no_icon() -> Response:
     return RedirectResponse("/static/icon.svg", 301)
+
+
+async def _misread(request: Request, error: Exception) -> Response:
+    """An address or a body that is not what it has to be; said as any other problem."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"][1:])
+    address = first["loc"][0] == "path"
+    problem = (
+        HTTPException(404, "There is no such page.") if address else HTTPException(400, f"{where}: {first['msg']}.")
+    )
+    return await _problem(request, problem)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
