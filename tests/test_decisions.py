@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from reflectune.cli import app
 from reflectune.cli.dataset import of_run
+from reflectune.cli.push import push_run
 from reflectune.cli.train_asked import Asked
 from reflectune.errors import InputError, RunError, SettingsError
 from reflectune.formats import Mapping
@@ -298,6 +299,15 @@ def test_data_that_is_behind_the_decisions_is_not_trained_on(tmp_path: Path) -> 
     assert totals["written"] == 2
 
 
+def test_data_that_is_behind_the_decisions_is_not_pushed(tmp_path: Path) -> None:
+    run_of(tmp_path)
+    assert CliRunner().invoke(app, ["runs", "write", str(tmp_path)], catch_exceptions=False).exit_code == 0
+    push_run(tmp_path, "me/data", private=True, dry_run=True)
+    say(tmp_path, "1", "reject")
+    with pytest.raises(RunError, match="decided about by hand"):
+        push_run(tmp_path, "me/data", private=True, dry_run=True)
+
+
 def test_shards_keep_their_decisions_when_they_are_merged(tmp_path: Path) -> None:
     one, other = run_of(tmp_path / "one", rows=range(2)), run_of(tmp_path / "other", rows=range(2, 4))
     say(one, "1", "reject")
@@ -306,6 +316,16 @@ def test_shards_keep_their_decisions_when_they_are_merged(tmp_path: Path) -> Non
     with RunDir(tmp_path / "whole", look=True) as run:
         assert decided(run) == Decided(edited=1, rejected=1)
     assert [row["output"] for row in exported(tmp_path / "whole")] == ["new answer", "mine"]
+
+
+def test_a_decision_that_a_shard_kept_of_a_row_it_no_longer_holds_is_not_merged(tmp_path: Path) -> None:
+    one, other = run_of(tmp_path / "one", rows=range(3)), run_of(tmp_path / "other", rows=range(2, 4))
+    say(one, "2", "accept")
+    with sqlite3.connect(one / "state.sqlite") as database:
+        database.execute("DELETE FROM rows WHERE id = '2'")
+    say(other, "2", "reject")
+    merge([one, other], tmp_path / "whole")
+    assert row_of(tmp_path / "whole", "2").rejected
 
 
 def test_the_command_decides_shows_and_undoes(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from reflectune.cli.dataset import is_run
 from reflectune.cli.screen import err
 from reflectune.errors import RunError, SettingsError
 from reflectune.optional import load_optional
+from reflectune.runs.deciding import refuse_behind
 
 FILES = ("README.md", "recycled.jsonl", "failures.jsonl", "run.json", "recipe.yaml", "gates.jsonl")
 """What is uploaded of a run, where it is there. The replies themselves stay."""
@@ -19,13 +21,15 @@ def push_run(run: Path, repository: str, *, private: bool, dry_run: bool) -> Non
 
     Raises:
         MissingExtraError: The extra `hf` is not installed.
-        RunError: The run has no data yet, or the hub refuses it.
+        RunError: The run has no data yet, rows were decided about since it was written, or the hub refuses it.
         SettingsError: The name is none of the hub's.
     """
     if not (run / "recycled.jsonl").is_file():
         raise RunError(f"The run {run} has written no data yet.", mend="Start it with `reflectune recycle`.")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise SettingsError(f"{repository!r} is no name on the hub.", mend="Write OWNER/NAME.")
+    if is_run(str(run)):
+        refuse_behind(run, "recycled.jsonl")
     files = [name for name in FILES if (run / name).is_file()]
     for name in files:
         err.print(f"{(run / name).stat().st_size:>13,} bytes  {name}")

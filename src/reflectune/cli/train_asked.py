@@ -14,8 +14,7 @@ from reflectune.cli.dataset import is_run
 from reflectune.cli.recycle import name_of
 from reflectune.errors import MissingExtraError, RunError, SettingsError
 from reflectune.recipe import TrainSettings, overridden
-from reflectune.runs import RunDir
-from reflectune.runs.deciding import behind
+from reflectune.runs.deciding import refuse_behind
 from reflectune.training.devices import DEVICE_CONFIGS, device_config
 
 
@@ -80,23 +79,9 @@ class Asked:
         found = (Path(self.data) / name for name in ("selected.jsonl", "recycled.jsonl"))
         for path in found:
             if path.is_file():
-                _refuse_behind(Path(self.data), path.name)
+                refuse_behind(Path(self.data), path.name)
                 return str(path)
         raise RunError(f"The run {self.data} has written no data yet.", mend="Recycle it, or select from it, first.")
-
-
-def _refuse_behind(run: Path, file: str) -> None:
-    """Refuse data that people decided about since it was written.
-
-    Raises:
-        RunError: They did.
-    """
-    with RunDir(run, look=True) as folder:
-        if behind(folder, file):
-            raise RunError(
-                f"Rows of {run} were decided about by hand since {file} was written.",
-                mend=f"Write it anew: reflectune runs write {run}",
-            )
 
 
 def with_devices(settings: TrainSettings) -> TrainSettings:

@@ -119,3 +119,17 @@ def behind(run: RunDir, file: str) -> bool:
         file: `recycled.jsonl` or `selected.jsonl`.
     """
     return (run.remembered(IN_FILE + file) or "") != run.decisions.mark()
+
+
+def refuse_behind(path: Path, file: str) -> None:
+    """Refuse a data file of a run that people decided about since it was written.
+
+    Raises:
+        RunError: They did.
+    """
+    with RunDir(path, look=True) as run:
+        if behind(run, file):
+            raise RunError(
+                f"Rows of {path} were decided about by hand since {file} was written.",
+                mend=f"Write it anew: reflectune runs write {path}",
+            )

@@ -19,7 +19,7 @@ _COPY = """
 BEGIN;
 INSERT INTO main.rows SELECT * FROM part.rows;
 INSERT INTO main.results SELECT * FROM part.results WHERE stage <> 'select' AND id IN (SELECT id FROM part.rows);
-INSERT OR IGNORE INTO main.decisions SELECT * FROM part.decisions;
+INSERT INTO main.decisions SELECT * FROM part.decisions WHERE id IN (SELECT id FROM part.rows);
 INSERT OR IGNORE INTO main.marks SELECT * FROM part.marks;
 INSERT OR IGNORE INTO main.again SELECT * FROM part.again;
 INSERT OR IGNORE INTO main.makers SELECT * FROM part.makers;
