@@ -63,8 +63,8 @@ class Entry:
         rifd_after: r-IFD of what stands for the row.
         change: The share of words and marks that differ, 0 to 1, whatever their order.
         kept: Whether `select` kept it.
-        won: The version that `select` kept, or that came furthest.
-        why: The reason for that.
+        won: The version that `select` kept; empty where it kept none.
+        why: The reason for what it said.
         title: The beginning of what stands for the row's question.
     """
 
@@ -125,7 +125,7 @@ def entry_of(known: Known) -> Entry:
         rifd_after=new.rifd_ppl,
         change=_difference(before, after) if before and after else None,
         kept=known.selected.kept if known.selected else None,
-        won=(known.selected.version or "") if known.selected else "",
+        won=(known.selected.version or "") if known.selected and known.selected.kept else "",
         why=known.selected.reason if known.selected else "",
         title=" ".join(shown.question[: 4 * _TITLE].split())[:_TITLE] if shown else "",
     )

@@ -17,8 +17,8 @@ from reflectune.web.index.entry import Entry
 __all__ = ["ENTRY_COLUMNS", "open_tables", "place_of", "remove"]
 
 FILE = "view.sqlite"
-_LAYOUT = 1
-"""The layout of the tables, as SQLite's `user_version`; an index of another one is made anew."""
+_LAYOUT = 2
+"""The layout of the tables and what is in them, as SQLite's `user_version`; an index of another one is made anew."""
 _PATIENCE = 10.0
 _CACHE_KIB = 64_000
 _NUMBERS = {
