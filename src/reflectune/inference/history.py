@@ -31,7 +31,7 @@ def without_thinking(text: str) -> str:
         return parsed.output or _NOTHING
     outer = [block for block in parsed.blocks if not block.inside]
     if thought is None and not outer:
-        return text
+        return text if text.strip() else _NOTHING
     begins = [0, *(block.whole[1] for block in outer)]
     ends = [*(block.whole[0] for block in outer), len(rest)]
     said = (rest[begin:end].strip() for begin, end in zip(begins, ends, strict=True))
