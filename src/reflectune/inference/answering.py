@@ -13,6 +13,7 @@ from reflectune.inference.talk import Talk, talk_of
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import ChatSettings
 from reflectune.records import Message, Schema
+from reflectune.tags import parse
 
 __all__ = ["answer"]
 
@@ -64,7 +65,9 @@ async def answer(  # noqa: PLR0913 - what a client may say of one answer
                 else:
                     told.take(event)
                     yield event
-        yield told.answered(ended, own.usage)
+        answered = told.answered(ended, own.usage)
+        # What we put in tags may hold tags of its own: a draft is written as it came.
+        yield replace(answered, faults=parse(answered.raw).faults) if _is_made(settings) else answered
     finally:
         engine.usage.add(own.usage)
 

@@ -41,7 +41,7 @@ async def made(talk: Talk) -> AsyncGenerator[Part | Ended]:
         yield part
     if best is None:
         yield runs.closes("\n</thinking>", "text")
-        yield Ended(drafts[0].ended.finish_reason, ("no-output",))
+        yield Ended(drafts[0].ended.finish_reason)
         return
     text, reason = best.text, best.ended.finish_reason
     async with aclosing(_rounds(talk, way, runs, text)) as events_of_rounds:
