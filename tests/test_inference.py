@@ -124,14 +124,55 @@ async def test_a_reply_without_tags_has_no_output_and_says_so() -> None:
     assert set(answered.faults) == {"no-thinking", "no-output"}
 
 
-async def test_a_stop_ends_the_output_alone_and_breaks_the_reply_off() -> None:
+async def test_a_stop_ends_the_output_alone() -> None:
     said = "<thinking>a STOP b</thinking><output>one STOP two</output>"
     runs, answered, [request] = await ask([said], stop=("STOP",))
     assert runs == [("thinking", "a STOP b"), ("output", "one ")]
     assert (answered.finish_reason, answered.faults, request.stop) == ("stop", (), ())
+    assert answered.completion_tokens == len(said.split())  # all that was written, shown or not
     runs, answered, _ = await ask([said], stop=("tower", "two</"))
     assert runs[-1] == ("output", "one STOP two")
     assert answered.raw == said
+
+
+class Endless(ScriptedOracle):
+    """A model that does not come to its end, or breaks in place of it."""
+
+    closed = False
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+        try:
+            yield Piece("<output>one STOP")
+            yield Piece(" two")
+            await asyncio.sleep(60)
+            said = (await self.complete(request)).text
+            yield Piece(said)
+        finally:
+            self.closed = True
+
+
+def test_a_reply_that_goes_on_after_a_stop_is_broken_off_and_has_no_usage() -> None:
+    async def scene() -> float:
+        began = asyncio.get_running_loop().time()
+        oracle = Endless(["never"])
+        _, answered = await read(answer(ASKED, Engine(oracle, Forgetful()), stop=("STOP",)))
+        assert (answered.output, answered.finish_reason, answered.completion_tokens) == ("one ", "stop", 0)
+        assert oracle.closed
+        assert oracle.requests == []
+        return asyncio.get_running_loop().time() - began
+
+    assert run(scene()) == pytest.approx(2.0)
+
+
+async def test_a_model_that_breaks_after_a_stop_breaks_no_answer() -> None:
+    class Breaking(ScriptedOracle):
+        async def stream(self, request: Request) -> AsyncGenerator[Piece | Reply]:
+            yield Piece("<output>one STOP")
+            await self.complete(request)
+
+    oracle = Breaking([OracleBusy("broken", reason="connection")])
+    _, answered = await read(answer(ASKED, Engine(oracle, Forgetful()), stop=("STOP",)))
+    assert (answered.output, answered.finish_reason) == ("one ", "stop")
 
 
 async def test_a_schema_is_passed_through_and_the_model_does_not_reflect() -> None:
@@ -158,6 +199,8 @@ async def test_a_reply_that_is_cut_off_says_so() -> None:
     [
         (TAGGED, "Four."),
         ("plain", "plain"),
+        ("", "..."),
+        (" \n", "..."),
         ("  plain\n", "  plain\n"),
         ("<think>a</think>\n\nb", "b"),
         ("<think>a</think><output>b</output>", "b"),
@@ -214,6 +257,13 @@ async def test_a_draft_is_criticised_and_revised() -> None:
     assert [turn["content"] for turn in shown["history"]] == ["Hi", "Four."]
     assert json.loads(second.messages[-1].content)["response"] == "Two and two make four."
     assert answered.completion_tokens == sum(len(text.split()) for text in script)
+
+
+@pytest.mark.parametrize("draft", ["x <output>literal</output> y", "x</thinking> y", "```\nnever closed"])
+async def test_a_draft_that_holds_tags_of_its_own_is_told_as_a_fault(draft: str) -> None:
+    _, answered, _ = await ask([draft] * 2, ChatSettings(reflect="off", best_of=2))
+    assert answered.output == draft
+    assert answered.faults == parse(answered.raw).faults != ()
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,11 @@ def test_stop_ends_the_output_of_a_model_that_reflects(client: OpenAI) -> None:
     completion = ask(client, "otter and more", stop=" and")
     assert completion.choices[0].message.content == "answer otter"
     assert completion.choices[0].finish_reason == "stop"
-    assert completion.usage is None  # it was broken off before the model told
-    streamed = ask(client, "otter and more", stop=[" and"], stream=True)
+    assert completion.usage.completion_tokens > len("answer otter")  # what was thought counts, and what was thrown away
+    told = {"include_usage": True}
+    *streamed, last = ask(client, "otter and more", stop=[" and"], stream=True, stream_options=told)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == "answer otter"
+    assert last.usage.completion_tokens == completion.usage.completion_tokens
 
 
 def test_a_json_schema_is_passed_through(client: OpenAI, upstream: Loopback) -> None:

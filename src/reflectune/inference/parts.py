@@ -23,7 +23,7 @@ class Answered:
         faults: What is not as it should be in its tags, as `tags.Parsed` has it; none for a plain model.
         finish_reason: `stop`, `length`, or whatever else the model says.
         prompt_tokens: Tokens that were sent, over all requests that the answer took; 0 where the model does not say, as
-            of a reply that was broken off at a stop.
+            of a reply that went on for seconds after a stop and was broken off.
         completion_tokens: Tokens that were written, likewise.
     """
 

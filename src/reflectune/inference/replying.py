@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
+from reflectune.errors import OracleError
 from reflectune.inference.parts import Ended, Part, Reasoning
+from reflectune.oracles import Piece
 from reflectune.oracles.engine import Engine
 from reflectune.oracles.stopping import Stops
 from reflectune.records import Reply, Request
 from reflectune.tags import Stream, Think
 
 __all__ = ["in_tags", "plainly"]
+
+_USAGE_SECONDS = 2.0
+"""Models tell the tokens at the end of a reply; of one that is closed before nobody knows them."""
 
 
 async def plainly(engine: Engine, request: Request) -> AsyncGenerator[Part | Ended]:
@@ -41,7 +47,8 @@ async def in_tags(engine: Engine, request: Request, stop: tuple[str, ...] = ()) 
     Args:
         engine: Asks the model.
         request: What it is asked.
-        stop: Texts before any of which the answer ends, and with it the reply.
+        stop: Texts before any of which the answer ends. The rest of the reply is read for its usage alone, and broken
+            off where that takes more than two seconds.
 
     Raises:
         OracleError: As `Engine.stream` does.
@@ -56,10 +63,19 @@ async def in_tags(engine: Engine, request: Request, stop: tuple[str, ...] = ()) 
             for part in answer.shown([*reasoning.say(piece.reasoning), *stream.feed(piece.text)]):
                 yield part
             if answer.reached:
+                await _read_on(pieces)
                 break
     for part in answer.shown(stream.end(), last=True):
         yield part
     yield Ended("stop" if answer.reached else reason, _faults(stream, cut=answer.reached))
+
+
+async def _read_on(pieces: AsyncGenerator[Piece | Reply]) -> None:
+    """Let a reply whose answer has ended come to its end, for its usage, as long as that takes little time."""
+    with suppress(TimeoutError, OracleError):  # the answer is there, whatever becomes of the rest
+        async with asyncio.timeout(_USAGE_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _faults(stream: Stream, *, cut: bool) -> tuple[str, ...]:
