@@ -18,6 +18,7 @@ from reflectune.oracles.naming import open_oracle
 from reflectune.records import Reply, Request
 from reflectune.testing import ScriptedOracle
 from reflectune.web.api import Limits, Service, create_api, router_of
+from reflectune.web.safety import Guard
 
 REPLY = "<thinking>\nhm\n</thinking>\n<output>\nanswer\n</output>"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -125,6 +126,15 @@ async def test_what_the_model_said_to_one_client_is_not_held_against_the_next(ca
     assert [status for status, _ in told] == [502, 429, 503, 200]
     assert "no such key" in caplog.text
     assert "no such key" not in json.dumps(told[0][1])
+
+
+async def test_a_body_that_is_too_large_for_the_app_around_it_is_told_so() -> None:
+    service, app = served([REPLY])
+    call = Call(Guard(app, largest_body=1000), asking("x" * 1001))
+    call.gone.set()
+    status, body = await call.run()
+    assert (status, body["error"]["code"]) == (413, "refused")
+    assert service.admission.busy == 0
 
 
 async def test_an_endpoint_that_is_not_there_is_told_without_its_address() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,34 @@ def test_a_reply_without_output_says_so(without: Any, content: str) -> None:
     assert end == ({"content": content} if content else None)
     assert choice.message["content"] == content
     assert choice.ending == {"finish_reason": "stop", "reflectune": {"faults": ["no-output"]}}
+
+
+async def test_content_without_output_ends_before_a_stop() -> None:
+    choice = Choice(0, "", reflects=True, without_output="whole", stop=("STOP",))
+    choice.delta(Part("text", "one STOP two", "one STOP two", begins=True))
+    assert choice.end(replace(answered("one STOP two", None), finish_reason="length")) == {"content": "one "}
+    assert choice.ending["finish_reason"] == "stop"
+
+
+@given(st.lists(st.integers(0, len(REPLY)), max_size=6))
+def test_raw_text_ends_before_a_stop_outside_of_thinking(cuts: list[int]) -> None:
+    reply = "<thinking>a STOP b</thinking>\none ST and STOP two<output>three</output>"
+    places = [0, *sorted(cuts), len(reply)]
+    choice = Choice(0, "raw", reflects=True, without_output="empty", stop=("STOP",))
+    stream = Stream()
+    parts = [part for begin, end in itertools.pairwise(places) for part in stream.feed(reply[begin:end])]
+    deltas = [choice.delta(part) for part in [*parts, *stream.end()]] + [choice.end(answered(reply, "three"))]
+    assert joined([delta for delta in deltas if delta], "content") == choice.message["content"]
+    assert choice.message["content"] == "<thinking>a STOP b</thinking>\none ST and "
+    assert choice.ending == {"finish_reason": "stop"}
+
+
+def test_raw_text_that_might_have_become_a_stop_is_not_lost() -> None:
+    choice = Choice(0, "raw", reflects=True, without_output="empty", stop=("STOP",))
+    assert choice.delta(Part("text", "a ST", "a ST", begins=True)) == {"content": "a "}
+    assert choice.delta(Part("output", "", "<output>", begins=True)) == {"content": "ST<output>"}
+    choice.delta(Part("text", "S", "S", begins=True))
+    assert choice.end(answered("a ST<output>S", "")) == {"content": "S"}
 
 
 async def test_turns_go_in_the_order_of_coming() -> None:

@@ -157,13 +157,14 @@ def _seal(headers: MutableHeaders, *, kept: bool) -> None:
 
 
 def _limited(receive: Receive, largest: int) -> Receive:
-    size = 0
+    size, told = 0, False
 
     async def limited() -> Message:
-        nonlocal size
+        nonlocal size, told
         message = await receive()
         size += len(message.get("body", b""))
-        if size > largest:
+        if size > largest and not told:
+            told = True  # who refuses it may still take what is on its way: a client that sends cannot read
             raise HTTPException(413, f"The body has more than {largest >> 20} MB.")
         return message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reflectune.inference import Answered, Part
+from reflectune.oracles.stopping import Stops
 from reflectune.web.api.asked import Tags
 from reflectune.web.api.settings import WithoutOutput
 
@@ -22,14 +23,18 @@ class Choice:
         tags: How tags are told.
         reflects: Whether the answer comes in tags, so that text in none is no part of it.
         without_output: What `content` is where there is no output.
+        stop: Texts before any of which content ends that is no output, and so was not ended already.
     """
 
-    def __init__(self, index: int, tags: Tags, *, reflects: bool, without_output: WithoutOutput) -> None:
+    def __init__(
+        self, index: int, tags: Tags, *, reflects: bool, without_output: WithoutOutput, stop: tuple[str, ...] = ()
+    ) -> None:
         self.index = index
         self.answered: Answered | None = None
         self._tags = tags
         self._reflects = reflects
         self._without_output = without_output
+        self._stops = Stops(stop)
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._gap = False
@@ -37,8 +42,7 @@ class Choice:
     def delta(self, part: Part) -> dict[str, Any] | None:
         """What a part adds to the answer; `None` where it adds nothing that is told."""
         if self._tags == "raw":
-            self._content.append(part.raw)
-            return {"content": part.raw} if part.raw else None
+            return self._add(self._until_stop(part))
         shown = part.kind == "output" or (part.kind == "text" and not self._reflects)
         text = part.text if shown else self._apart(part)
         (self._content if shown else self._reasoning).append(text)
@@ -50,11 +54,9 @@ class Choice:
     def end(self, answered: Answered) -> dict[str, Any] | None:
         """Note the end of the answer, and tell what is still to be added; `None` where that is nothing."""
         self.answered = answered
-        whole = self._without_output == "whole" and self._tags == "" and answered.output is None and answered.raw
-        if not whole:
-            return None
-        self._content.append(answered.raw)
-        return {"content": answered.raw}
+        whole = self._without_output == "whole" and self._tags == "" and answered.output is None
+        rest = self._stops.feed(answered.raw) if whole else ""
+        return self._add(rest + self._stops.end())
 
     @property
     def kinds(self) -> tuple[bool, bool]:
@@ -78,7 +80,19 @@ class Choice:
         if self.answered is None:
             return {"finish_reason": None}
         faults = {"reflectune": {"faults": list(self.answered.faults)}} if self.answered.faults else {}
-        return {"finish_reason": self.answered.finish_reason, **faults}
+        return {"finish_reason": "stop" if self._stops.reached else self.answered.finish_reason, **faults}
+
+    def _add(self, content: str) -> dict[str, Any] | None:
+        self._content.append(content)
+        return {"content": content} if content else None
+
+    def _until_stop(self, part: Part) -> str:
+        """What of a raw part comes before a stop: text outside of all tags ends there, thinking does not."""
+        if self._stops.reached:
+            return ""
+        if part.kind == "text":
+            return self._stops.feed(part.raw)
+        return self._stops.end() + part.raw
 
     def _apart(self, part: Part) -> str:
         """The text of a part of the reasoning, set apart from the one before it."""

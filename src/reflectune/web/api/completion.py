@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -65,6 +66,9 @@ class Completion(Response):
         except Problem as problem:
             await self._refuse(problem, outlet, receive)
             return str(problem.status)
+        except HTTPException as refused:  # by a layer of the app that it is part of, such as for the size of the body
+            await self._refuse(Problem(refused.status_code, refused.detail, code="refused"), outlet, receive)
+            return str(refused.status_code)
         except Exception:  # noqa: BLE001 - whatever it is, the client learns no more than that
             _log.exception("A request failed for a fault of ours.")
             fault = Problem(500, "The server failed: this is a fault of its own.", code="internal_error")
@@ -93,7 +97,13 @@ class Completion(Response):
         """Answer within the request's turn."""
         service = self._service
         choices = [
-            Choice(index, asked.tags, reflects=asked.reflects, without_output=service.limits.without_output)
+            Choice(
+                index,
+                asked.tags,
+                reflects=asked.reflects,
+                without_output=service.limits.without_output,
+                stop=asked.stop,
+            )
             for index in range(asked.choices)
         ]
         async with service.turn(), Merged(service.answers(asked)) as events:
