@@ -172,6 +172,7 @@ def test_other_sites_and_other_names_are_refused(server: Serve) -> None:
     asked = json.dumps(body("otter")).encode()
     path = "/v1/chat/completions"
     assert server.send("POST", path, asked, Host="evil.example", **kind)[0] == 421
+    assert server.send("POST", path, asked, Host="127.0.0.2:80", **kind)[0] == 200  # an address of this machine's
     assert server.send("POST", path, asked, Origin="http://evil.example", **kind)[0] == 403
     status, headers, _ = server.send("OPTIONS", path, b"", Origin="http://evil.example")
     assert status >= 400

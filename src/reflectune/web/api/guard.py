@@ -14,7 +14,7 @@ from reflectune.web.safety import gives_key, refusal
 __all__ = ["KeyGuard"]
 
 _OPEN = "/health"
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+_NO_OTHERS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class KeyGuard:
 
     def _problem(self, method: str, headers: Headers) -> Problem | None:
         if self.key is None:
-            why = refusal(method, headers, _HERE)
+            why = refusal(method, headers, _NO_OTHERS)
             return None if why is None else Problem(*why, code="refused")
         if "authorization" not in headers:
             message = "This server asks for an API key, as in `Authorization: Bearer KEY`."
