@@ -5,17 +5,24 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from reflectune.errors import SettingsError
 
-__all__ = ["bound", "listen"]
+__all__ = ["LISTENING", "Telling", "bound", "listen", "url_of"]
 
-_BACKLOG = 2048
 _KEEP_ALIVE = 75
 """Seconds; longer than clients keep an idle connection, so that none is closed under a request that is on its way."""
+LISTENING: dict[str, Any] = {
+    "proxy_headers": False,
+    "server_header": False,
+    "backlog": 2048,
+    "timeout_keep_alive": _KEEP_ALIVE,
+}
+"""What of uvicorn's settings is the same for every server."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -42,6 +49,12 @@ def bound(host: str, port: int) -> socket.socket:
     return taken
 
 
+def url_of(taken: socket.socket) -> str:
+    """The URL of a server that listens there."""
+    address, port = taken.getsockname()[:2]
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
 def listen(app: ASGIApp, taken: socket.socket, ready: Callable[[str], None], *, grace: int = 5) -> None:
     """Serve an app until the process is told to end (SIGINT, SIGTERM).
 
@@ -51,29 +64,30 @@ def listen(app: ASGIApp, taken: socket.socket, ready: Callable[[str], None], *, 
         ready: Is told the address as soon as it does.
         grace: Seconds that replies which have begun may take after that.
     """
-    address, port = taken.getsockname()[:2]
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     config = uvicorn.Config(
         app,
         log_level=logging.WARNING,
         access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=grace,
+        **LISTENING,
     )
-    server = _Server(config, lambda: ready(url))
-    server.run(sockets=[taken])
+    Telling(config, ready).run(sockets=[taken])
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens."""
+class Telling(uvicorn.Server):
+    """uvicorn's server, which tells its URL as soon as it listens.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    Args:
+        config: uvicorn's settings.
+        ready: Is told.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
         await super().startup(sockets)
-        self._ready()
+        for taken in sockets or ():
+            self._ready(url_of(taken))

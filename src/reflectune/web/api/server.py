@@ -16,12 +16,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reflectune.web.api.service import Service
+from reflectune.web.listening import LISTENING, Telling
 
 __all__ = ["serve"]
 
-_BACKLOG = 2048
-_KEEP_ALIVE = 75
-"""Seconds; longer than clients keep an idle connection, so that none is closed under a request that is on its way."""
 _LONGEST_HEAD = 64 * 1024
 _LOOK = 0.05
 _MOST_FILES = 65536
@@ -79,28 +77,23 @@ class _Protocol(HttpToolsProtocol):
             self._late = None
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which drains before it closes its doors.
+class _Server(Telling):
+    """A server which drains before it closes its doors.
 
     Args:
         config: uvicorn's settings.
         service: Who answers.
-        ready: Is called as soon as it listens.
+        ready: Is told its URL as soon as it listens.
 
     Attributes:
         interrupted: Whether it was told twice, and broke off what it was doing.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[str], None]) -> None:
+        super().__init__(config, ready)
         self.interrupted = False
         self._service = service
-        self._ready = ready
         self._draining: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -151,8 +144,6 @@ def serve(app: ASGIApp, service: Service, taken: socket.socket, ready: Callable[
     Returns:
         Whether it came to its end in peace; it did not where it was told a second time.
     """
-    address, port = taken.getsockname()[:2]
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     config = uvicorn.Config(
         app,
         http=partial(_Protocol, head_timeout=service.limits.read_timeout),  # type: ignore[arg-type]  # makes protocols
@@ -161,15 +152,12 @@ def serve(app: ASGIApp, service: Service, taken: socket.socket, ready: Callable[
         interface="asgi3",
         log_config=None,
         access_log=log,
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_WORDS,
+        **LISTENING,
     )
     _open_as_many_files_as_may_be()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if log else logging.CRITICAL)
-    server = _Server(config, service, lambda: ready(url))
+    server = _Server(config, service, ready)
     server.run(sockets=[taken])
     return not server.interrupted
 
