@@ -93,6 +93,7 @@ def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
         ("a\r\nb\rc", "a\nb[U+000D]c"),
         ("half \ud83d", "half [U+D83D]"),
         ("\u200b\ufeff\u2066", "[U+200B][U+FEFF][U+2066]"),
+        ("\ufdd0\ufffe\uffff\U0010ffff", "[U+FDD0][U+FFFE][U+FFFF][U+10FFFF]"),
     ],
 )
 def test_what_cannot_be_seen_is_written_out(text: str, seen: str) -> None:
@@ -105,6 +106,11 @@ def test_a_text_on_a_page_reads_as_it_is_written_out(text: str) -> None:
     written.encode()
     assert {tag for tag, _ in Page(written).elements} <= {"span"}
     assert html.unescape(re.sub(r"<span class=unseen>(.*?)</span>", r"[\1]", written)) == visible(text)
+
+
+@given(st.text(st.characters() | st.sampled_from("\x0b\ufffd\ufffe\uffff")))
+def test_what_is_written_out_may_stand_in_xml(text: str) -> None:
+    assert re.fullmatch("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*", visible(text))
 
 
 def test_a_cut_says_how_much_is_missing() -> None:

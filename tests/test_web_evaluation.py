@@ -209,6 +209,11 @@ def test_lists_and_odd_files_are_read_too(tmp_path: Path) -> None:
         read_page(broken, 1)
 
 
+def test_a_name_that_no_file_system_can_hold_is_no_file(client: Client, runs: Path) -> None:
+    judged_run(runs / "judged")
+    assert client.get("/evaluation/replies?run=judged&file=a%00b").status == 404
+
+
 # What judges said
 
 
@@ -401,13 +406,29 @@ def test_a_chart_that_could_act_does_not(inside: str) -> None:
         drawing(svg(inside))
 
 
-def test_charts_of_hostile_names_are_harmless(client: Client, runs: Path) -> None:
+def three_lengths(runs: Path) -> None:
+    """Three evaluated models, so that there is something to draw."""
     for number in range(3):
-        judged_run(runs / f"judged{number}", model=f"m{number} {HARM}")
+        judged_run(runs / f"judged{number}", model=f"m{number} {HARM} \ufffe\uffff")
         path = runs / f"judged{number}" / "evaluation.json"
         body = json.loads(path.read_text())
         for score in body["scores"]:
             score["mean_length"] = 100 * number
         path.write_text(json.dumps(body))
+
+
+def test_charts_of_hostile_names_are_harmless(client: Client, runs: Path) -> None:
+    three_lengths(runs)
     html = page_of(client, "/evaluation")
     assert re.search(r'<svg [^>]*class="marks"', html)
+
+
+def test_a_page_without_its_charts_says_so(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> dict[str, str]:
+        raise ValueError("no picture")
+
+    three_lengths(runs)
+    monkeypatch.setattr("reflectune.web.evaluation.draw", fail)
+    html = page_of(client, "/evaluation")
+    assert "charts cannot be drawn" in html
+    assert "m1" in html

@@ -7,11 +7,13 @@ from html import escape
 
 __all__ = ["cut", "shown", "visible"]
 
+_NO_CHARACTERS = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
 _UNSEEN = re.compile(
-    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ud800-\udfff"
+    f"{_NO_CHARACTERS}]"
 )
-"""Control characters but tab and line feed, what turns the direction of writing, what takes no room, and half
-characters, which no file can hold."""
+"""Control characters but tab and line feed, what turns the direction of writing, what takes no room, half characters,
+which no file can hold, and numbers that stand for no character, of which XML forbids some."""
 
 
 def visible(text: str) -> str:

@@ -99,8 +99,8 @@ def page(request: Request) -> HTMLResponse:
 def replies(request: Request, run: str, file: str, page: int = 1) -> HTMLResponse:
     """The raw replies that a figure was made of."""
     folder = _run(request, run)
-    path = (folder / file).resolve()
     try:
+        path = (folder / file).resolve()
         known = {score.replies for score in Evaluation.load(folder / FILE).scores}
         if file not in known or not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise HTTPException(404, "There is no such file.")
@@ -223,11 +223,15 @@ def _pictures(board: Board, mark: tuple[tuple[str, int], ...]) -> dict[str, Any]
     """The charts of a board: drawn once for a state of the folder."""
     key = (board.form, mark)
     if key not in _drawn():
+        made: dict[str, Any] = {"drawn": {}, "left_out": "", "missing": "", "broken": False}
         try:
-            drawn = {title: drawing(svg) for title, svg in draw(board).items()}
-            _drawn()[key] = {"drawn": drawn, "left_out": left_out(board), "missing": ""}
+            made["drawn"] = {title: drawing(svg) for title, svg in draw(board).items()}
+            made["left_out"] = left_out(board)
         except MissingExtraError as missing:
-            _drawn()[key] = {"drawn": {}, "left_out": "", "missing": missing.mend}
+            made["missing"] = missing.mend
+        except Exception:  # noqa: BLE001 - whatever fails in altair or vl-convert, the tables are shown
+            made["broken"] = True
+        _drawn()[key] = made
         while len(_drawn()) > _EACH:
             _drawn().pop(next(iter(_drawn())))
     return _drawn()[key]
