@@ -19,6 +19,7 @@ from reflectune.cli.push import push_run
 from reflectune.cli.train_asked import Asked
 from reflectune.errors import InputError, RunError, SettingsError
 from reflectune.formats import Mapping
+from reflectune.gates.marks import Mark
 from reflectune.recipe import Recipe
 from reflectune.records import Example, Failure, Recycled, Rewrite, Scored, Version, VersionScores
 from reflectune.runs import HUMAN, Decided, Maker, RunDir, StoredRow
@@ -194,6 +195,8 @@ def test_a_decision_is_stale_while_its_row_is_pending(tmp_path: Path) -> None:
         ("1", Said("edit"), SettingsError, "an instruction and a response"),
         ("1", Said("edit", Version(instruction="a", response=" ")), SettingsError, "an instruction and a response"),
         ("1", Said("edit", Version(instruction="a", response="b\0")), SettingsError, "NUL"),
+        ("1", Said("reject", note="\ud800"), SettingsError, "half a character"),
+        ("1", Said("edit", MENDED, "\ud800"), SettingsError, "half a character"),
     ],
 )
 def test_what_cannot_be_decided_is_refused(
@@ -283,6 +286,46 @@ def test_an_edit_has_not_been_through_the_quality_gates(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run.marks.drop(["drift"])
     assert [row["reflectune"]["id"] for row in exported(tmp_path)] == ["0", "2"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_marks_come_back_with_the_text_they_were_made_for(tmp_path: Path, anew: bool) -> None:
+    run_of(tmp_path)
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:
+        database.executemany("INSERT INTO marks VALUES ('2', ?, '{}')", [("contamination",), ("drift",)])
+    say(tmp_path, "2", "edit", MENDED)
+    say(tmp_path, "2", "edit", Version(instruction="mine?", response="another"))
+    with RunDir(tmp_path) as run:
+        run.marks.drop(["contamination"])
+        if anew:  # then they were made for what is no longer there
+            run.made_by("recycle", OURS)
+            example = row_of(tmp_path, "2").example
+            assert example is not None
+            asyncio.run(keep(run, example, word="newer"))
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:  # the gates looked at what stands for it
+        database.execute("INSERT INTO marks VALUES ('2', 'length', '{}')")
+    assert row_of(tmp_path, "2").gates == ("length",)
+    with deciding_in(tmp_path) as run:
+        run.decisions.undo("2")
+    assert row_of(tmp_path, "2").gates == (("length",) if anew else ("contamination", "drift"))
+    assert [row["reflectune"]["id"] for row in exported(tmp_path)] == (["0", "1", "2"] if anew else ["0", "1"])
+
+
+def test_the_file_of_marks_follows_edits_and_what_is_taken_back(tmp_path: Path) -> None:
+    run_of(tmp_path)
+    lines = [Mark(id=name, gate="drift", subject="response", detail="…") for name in ("1", "2")]
+    path = tmp_path / "gates.jsonl"
+    path.write_text("".join(f"{line.model_dump_json()}\n" for line in lines))
+    with RunDir(tmp_path) as run:
+        run.marks.keep(lines)
+    say(tmp_path, "2", "edit", MENDED)
+    write = ["runs", "write", str(tmp_path)]
+    assert CliRunner().invoke(app, write, catch_exceptions=False).exit_code == 0
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["1"]
+    with deciding_in(tmp_path) as run:
+        run.decisions.undo("2")
+    assert CliRunner().invoke(app, write, catch_exceptions=False).exit_code == 0
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [line.model_dump() for line in lines]
 
 
 def test_data_that_is_behind_the_decisions_is_not_trained_on(tmp_path: Path) -> None:

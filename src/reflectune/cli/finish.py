@@ -56,14 +56,16 @@ def save(run: RunDir, recipe: Recipe, how: Export) -> Files:
 
 
 def _keep_marks_that_hold(run: RunDir) -> None:
-    """Take out of `gates.jsonl` what was said of rows that were made anew since."""
+    """Let `gates.jsonl` hold the marks that count: none of rows that were made anew, those of edits taken back."""
     path = run.path / "gates.jsonl"
     if not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if (mark := orjson.loads(line)) and run.marks.holds(mark["id"], mark["gate"])]
-    if len(kept) < len(lines):
-        _write(path, b"".join(kept))
+    there = {(mark["id"], mark["gate"]) for mark in map(orjson.loads, kept)}
+    back = [body + b"\n" for row, gate, body in run.marks.all() if (row, gate) not in there]
+    if back or len(kept) < len(lines):
+        _write(path, b"".join([*kept, *back]))
 
 
 def totals_of(run: RunDir, recipe: Recipe) -> dict[str, Any]:

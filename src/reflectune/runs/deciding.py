@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from reflectune.runs.export import IN_FILE
 from reflectune.runs.folder import RunDir
 
 _STAGE = "recycle"
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -70,8 +72,11 @@ def decide(run: RunDir, row: str, said: Said, seen: str | None = None) -> Decisi
         raise InputError(f"Row {row} failed ({stored.failure.reason}).", mend="There is nothing to accept: edit it.")
     if said.verdict == "edit" and (version is None or not (version.instruction.strip() and version.response.strip())):
         raise SettingsError("An edit needs an instruction and a response.", mend="Write both, or reject the row.")
-    if version is not None and "\0" in f"{version.instruction}{version.input}{version.response}":
+    texts = (version.instruction, version.input, version.response) if version is not None else ()
+    if any("\0" in text for text in texts):
         raise SettingsError("An edit cannot hold a NUL character, which no reader of data takes.", mend="Leave it out.")
+    if any(_HALF.search(text) for text in (*texts, said.note)):
+        raise SettingsError("A text holds half a character, which no file can hold.", mend="Leave it out.")
     of = stored.result.best_name if stored.result else "original"
     decision = Decision(
         id=row,
@@ -100,15 +105,7 @@ def _decidable(run: RunDir, row: str, seen: str | None) -> StoredRow:
 
 def decided(run: RunDir) -> Decided:
     """How many rows of a run were decided about, and how."""
-    rows = [stored for name in run.decisions.all() for stored in run.rows(_STAGE, row=name)]
-    verdicts = [stored.decision.verdict for stored in rows if stored.decision is not None]
-    return Decided(
-        accepted=verdicts.count("accept"),
-        edited=verdicts.count("edit"),
-        mended=sum(stored.standing is not None and stored.failure is not None for stored in rows),
-        rejected=verdicts.count("reject"),
-        stale=sum(stored.stale is not None for stored in rows),
-    )
+    return run.decided(_STAGE)
 
 
 def behind(run: RunDir, file: str) -> bool:

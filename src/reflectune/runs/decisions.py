@@ -7,8 +7,10 @@ is kept and shown, and no longer applied.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +26,8 @@ HUMAN: Literal["human"] = "human"
 
 _OUTDATED = "DELETE FROM meta WHERE name = 'exported'"
 """The exported files no longer follow from what is known of the rows."""
+_ASIDE = "marks set aside of "
+"""Before a row's id: the note of its marks that do not count while a person's text stands for it."""
 
 
 class Decision(Record):
@@ -98,9 +102,33 @@ class Decisions:
             database.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'decisions'").fetchone()
         )
 
-    def all(self) -> dict[str, Decision]:
-        """Every decision by its row's id, stale ones among them."""
-        return {decision.id: decision for decision in self._read("SELECT body FROM decisions ORDER BY id")}
+    def all(self, rows: Sequence[str] | None = None) -> dict[str, Decision]:
+        """Every decision by its row's id, stale ones among them; or only those about these rows."""
+        among = "" if rows is None else f" WHERE id IN ({', '.join('?' * len(rows))})"
+        found = self._read(f"SELECT body FROM decisions{among} ORDER BY id", *(rows or ()))  # noqa: S608
+        return {decision.id: decision for decision in found}
+
+    def count(self, made: str, marks: tuple[str, ...]) -> Decided:
+        """How many rows were decided about, and how.
+
+        Args:
+            made: The SQL condition that a result is good.
+            marks: Its parameters.
+        """
+        if not self._there:
+            return Decided()
+        found: Counter[str] = Counter()
+        for body, result, failed in self._database.execute(
+            "SELECT decisions.body, results.body, failure IS NOT NULL OR failed IS NOT NULL FROM decisions"  # noqa: S608
+            " JOIN rows ON rows.id = decisions.id"
+            f" LEFT JOIN results ON stage = 'recycle' AND results.id = rows.id AND {made}",
+            marks,
+        ):
+            decision = Decision.model_validate_json(body)
+            holds = decision.made_for == (hash_of(result) if result else "")
+            found[decision.verdict if holds else "stale"] += 1
+            found["mended"] += holds and decision.verdict == "edit" and failed
+        return Decided(found["accept"], found["edit"], found["mended"], found["reject"], found["stale"])
 
     def of(self, row: str) -> Decision | None:
         """What was decided about a row, stale or not."""
@@ -114,11 +142,12 @@ class Decisions:
     def keep(self, decision: Decision) -> None:
         """Keep a decision, in place of an earlier one about the same row.
 
-        A text that a person wrote has not been through the quality gates, so their marks on that row go.
+        A text that a person wrote has not been through the quality gates, so their marks on that row are set aside
+        until it is taken back.
         """
         with self._database:
             self._database.execute(_OUTDATED)
-            self._forget_marks(decision.id, before=self.of(decision.id), after=decision)
+            self._turn_marks(decision.id, self._text_of(decision.id, decision.made_for), decision.version)
             self._database.execute(
                 "INSERT OR REPLACE INTO decisions VALUES (?, ?)", (decision.id, decision.model_dump_json().encode())
             )
@@ -127,12 +156,35 @@ class Decisions:
         """Take a decision back; returns whether there was one."""
         with self._database:
             self._database.execute(_OUTDATED)
-            self._forget_marks(row, before=self.of(row), after=None)
+            found = self._database.execute("SELECT body FROM results WHERE stage = 'recycle' AND id = ?", (row,))
+            self._turn_marks(row, self._text_of(row, hash_of((found.fetchone() or (b"",))[0])), None)
             return self._database.execute("DELETE FROM decisions WHERE id = ?", (row,)).rowcount > 0
 
-    def _forget_marks(self, row: str, *, before: Decision | None, after: Decision | None) -> None:
-        if (before and before.version) != (after and after.version):
-            self._database.execute("DELETE FROM marks WHERE id = ?", (row,))
+    def _text_of(self, row: str, made: str) -> Version | None:
+        """What a person wrote for a row as it is now."""
+        before = self.of(row)
+        return before.version if before is not None and before.made_for == made else None
+
+    def _turn_marks(self, row: str, before: Version | None, after: Version | None) -> None:
+        """Set the marks on what was made of a row aside once a person's text stands for it, and bring them back after.
+
+        Those that a person's text has got since go with it.
+        """
+        if before == after:
+            return
+        name = _ASIDE + row
+        if before is None:
+            self._database.execute(
+                "INSERT OR REPLACE INTO meta SELECT ?, coalesce(json_group_array(json_array(gate, CAST(body AS TEXT))),"
+                " '[]') FROM marks WHERE id = ?",
+                (name, row),
+            )
+        self._database.execute("DELETE FROM marks WHERE id = ?", (row,))
+        if after is None:
+            aside = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+            for gate, body in json.loads(aside[0] if aside else "[]"):
+                self._database.execute("INSERT INTO marks VALUES (?, ?, ?)", (row, gate, body.encode()))
+            self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
 
     def _read(self, query: str, *parameters: str) -> Iterator[Decision]:
         if self._there:

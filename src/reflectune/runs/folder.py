@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from reflectune.errors import InputError, RunError
 from reflectune.records import Example, Failure, Recycled, Scored
-from reflectune.runs.decisions import Decisions, hash_of
+from reflectune.runs.decisions import Decided, Decisions, hash_of
 from reflectune.runs.entries import Counts, IncomingRow, Maker, Selected, Spent, StoredRow, Taken
 from reflectune.runs.lock import take
 from reflectune.runs.marks import Marks
@@ -176,11 +176,12 @@ class RunDir:
             (stage, *marks, *wanted),
         )
         makers = self._known_makers(stage)
-        decisions = {row: self.decisions.of(row)} if isinstance(row, str) else self.decisions.all()
+        decisions = self.decisions.all(None if row is None else wanted)
         for name, raw, example, failure, body, fingerprint, gates in cursor:
             result = Recycled.model_validate_json(body) if body else None
             unread = Failure.model_validate_json(failure) if failure else None
-            decision, made = decisions.get(name), hash_of(body) if body and name in decisions else ""
+            decision = decisions.get(name)
+            made = hash_of(body) if body and (decision or isinstance(row, str)) else ""
             holds = decision is not None and decision.made_for == made
             yield StoredRow(
                 id=name,
@@ -234,6 +235,10 @@ class RunDir:
         rows = sum(count for *_, count in groups)
         pending = sum(count for reason, finished, count in groups if not finished)
         return Counts(rows, rows - failed - pending, failed, pending, dict(sorted(reasons.items())))
+
+    def decided(self, stage: str) -> Decided:
+        """How many rows were decided about, and how."""
+        return self.decisions.count(*self._made(stage))
 
     def makers(self, stage: str) -> list[Maker]:
         """What has made the results that are good."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from reflectune.runs.entries import Marked
 
@@ -31,6 +31,10 @@ class Marks:
                 "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
                 ((mark.id, mark.gate, mark.model_dump_json().encode()) for mark in marks),
             )
+
+    def all(self) -> Iterator[tuple[str, str, bytes]]:
+        """Every mark: the row's id, the gate, and the mark as JSON."""
+        yield from self._database.execute("SELECT id, gate, CAST(body AS BLOB) FROM marks ORDER BY id, gate")
 
     @property
     def dropped(self) -> tuple[str, ...]:

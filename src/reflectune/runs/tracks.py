@@ -16,6 +16,8 @@ ANEW = (
     " SELECT 'generation', coalesce((SELECT value FROM meta WHERE name = 'generation'), 0) + 1"
 )
 """Says that results were deleted: the numbers under which they lay may be given out again."""
+_LAST = 2**63 - 1
+"""The largest number that SQLite takes."""
 _QUERY = """
 SELECT position, rows.id, printf('%d.%d.%d.%d.%d %d %s', recycled.rowid, length(recycled.body), scored.rowid,
         length(scored.body), selected.rowid, length(rows.content) > 0,
@@ -69,11 +71,14 @@ class Tracks:
             (*recycled_marks, *scored_marks, SELECTED, *(() if row is None else (row,))),
         )
         generation = self._database.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
-        decisions = {row: digest(said.model_dump(mode="json")) for row, said in Decisions(self._database).all().items()}
+        said = Decisions(self._database).all(None if row is None else (row,))
+        decisions = {name: digest(one.model_dump(mode="json")) for name, one in said.items()}
         for position, name, mark in cursor:
             yield Track(position, name, f"{generation[0] if generation else 0} {mark} {decisions.get(name, '')}")
 
     def at(self, position: int) -> str | None:
         """The id of the row at a place in the input."""
+        if not 0 <= position <= _LAST:
+            return None
         found = self._database.execute("SELECT id FROM rows WHERE position = ?", (position,)).fetchone()
         return found[0] if found else None
