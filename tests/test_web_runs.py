@@ -19,9 +19,9 @@ from loopback import Loopback
 from reflectune.runs import RunDir
 from reflectune.runs.deciding import Said, decide, deciding_in
 from reflectune.runs.lock import holder
-from reflectune.web import rows as rows_area
+from reflectune.web import overview
 from reflectune.web.app import create_app
-from reflectune.web.index import Keeper, Question
+from reflectune.web.index import Keeper, Question, asking
 from reflectune.web.overview import run_names
 from reflectune.web.rowview import shown_row
 from reflectune.web.state import WebState
@@ -48,8 +48,9 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(run: Path) -> Iterator[Client]:
-    yield Client(create_app(WebState(run.parent)))
-    rows_area.close()
+    state = WebState(run.parent)
+    yield Client(create_app(state))
+    state.indexes.close()
 
 
 def listed(client: Client, query: str = "") -> dict[str, Any]:
@@ -87,6 +88,33 @@ def test_what_changes_is_seen(client: Client, run: Path) -> None:
     with RunDir(run):
         assert client.get("/api/runs/data").json()["worker"] == os.getpid()
     assert client.get("/api/runs/data").json()["worker"] is None
+
+
+def test_a_run_that_takes_long_to_read_is_not_read_all_the_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(overview.time, "monotonic", lambda: clock[0])
+    read, found = overview._read, overview.Overviews()
+
+    def slowly(path: Path) -> dict[str, Any]:
+        clock[0] += 0.5
+        return read(path)
+
+    monkeypatch.setattr(overview, "_read", slowly)
+    found.of(run)
+    with deciding_in(run) as folder:
+        decide(folder, "weather", Said("reject"))
+    told = []
+    for seconds in (2.0, 4.0):
+        clock[0] += seconds
+        told.append(found.of(run)["decided"]["rejected"])
+    assert told == [0, 1]
+
+
+def test_two_apps_share_nothing(client: Client, run: Path) -> None:
+    other = WebState(run.parent)
+    assert other.indexes.of(run) is not client.app.state.web.indexes.of(run)
+    other.indexes.close()
+    assert listed(client, "?search=weather")["total"] == 1
 
 
 def test_broken_and_foreign_folders_are_told_of_and_no_fault(client: Client, run: Path) -> None:
@@ -158,6 +186,20 @@ def test_rows_are_searched_filtered_and_sorted(client: Client) -> None:
 )
 def test_questions_that_make_no_sense_are_harmless(client: Client, query: str) -> None:
     assert client.get(f"/api/runs/data/rows{query}").status == 200
+
+
+def test_too_much_that_is_sought_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(client)
+    words = "+".join(f"w{number}" for number in range(17))
+    got = client.get(f"/api/runs/data/rows?search={words}")
+    assert (got.status, "16 words" in got.text) == (400, True)
+    assert client.get(f"/api/runs/data/rows?search={words[:-4]}").status == 200
+    monkeypatch.setattr(asking, "_STEPS", 1)
+    monkeypatch.setattr(asking, "_SECONDS", -1.0)
+    got = client.get("/api/runs/data/rows?search=weather")
+    assert (got.status, "too long" in got.text) == (400, True)
+    monkeypatch.setattr(asking, "_SECONDS", 5.0)
+    assert client.get("/api/runs/data/rows?search=weather").status == 200
 
 
 def test_a_row_is_told_as_json(client: Client) -> None:
@@ -345,4 +387,3 @@ def test_failed_rows_are_tried_again_by_a_process_whose_key_never_shows(
     assert client.post("/api/runs/data/write", {}).status == 200
     assert ended(client)["code"] == 0
     assert (run / "recycled.jsonl").is_file()
-    rows_area.close()

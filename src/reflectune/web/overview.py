@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,6 +29,10 @@ DATA_FILES = (
 """The files of a run that may be fetched from its page, where they are there."""
 _DATABASE = "state.sqlite"
 _FOLLOWING = ("recycled.jsonl", "selected.jsonl")
+_QUICK = 0.05
+"""Seconds; a run that is read as quickly is read as soon as it has changed."""
+_REST, _LEAST = 10.0, 3.0
+"""Any other one is read again after so many times the seconds that it took, and after at least so many seconds."""
 
 
 def run_names(runs: Path) -> list[str]:
@@ -58,23 +63,42 @@ def _seen(run: Path) -> Iterator[tuple[str, int, int]]:
             yield name, status.st_size, status.st_mtime_ns
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a run has come to.
+
+    Attributes:
+        seen: What tells that it has changed.
+        until: The time before which it is not read again.
+        facts: What was read.
+    """
+
+    seen: list[tuple[str, int, int]]
+    until: float
+    facts: dict[str, Any]
+
+
 class Overviews:
-    """What runs have come to, each read anew only once it has changed."""
+    """What runs have come to, each read anew only once it has changed, and not all the time while it does."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: dict[Path, tuple[list[tuple[str, int, int]], dict[str, Any]]] = {}
+        self._known: dict[Path, _Known] = {}
 
     def of(self, run: Path) -> dict[str, Any]:
         """What a run has come to; of one that cannot be read its name and an `error`."""
         seen = list(_seen(run))
         with self._lock:
             known = self._known.get(run)
-        if known is None or known[0] != seen:
-            known = seen, _read(run)
+        if known is None or (known.seen != seen and time.monotonic() >= known.until):
+            began = time.monotonic()
+            facts = _read(run)
+            end = time.monotonic()
+            rest = 0.0 if end - began < _QUICK else max(_LEAST, _REST * (end - began))
+            known = _Known(seen, end + rest, facts)
             with self._lock:
                 self._known[run] = known
-        return known[1] | {"worker": holder(run)}
+        return known.facts | {"worker": holder(run)}
 
 
 def _read(run: Path) -> dict[str, Any]:

@@ -19,16 +19,15 @@ from reflectune.records import Version
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir
 from reflectune.runs.deciding import Said, decide, deciding_in
-from reflectune.web.index import COLUMNS, Keeper, Keepers, Question
+from reflectune.web.index import COLUMNS, Keeper, Question
 from reflectune.web.index.asking import FILTERS
 from reflectune.web.pages import show
 from reflectune.web.rowview import FIELDS, Shown, shown_row, sides_of
 from reflectune.web.state import state_of
 
-__all__ = ["close", "router"]
+__all__ = ["router"]
 
 router = APIRouter()
-_keepers = Keepers()
 _PAGE = 50
 _MOST = 500
 _LONGEST_SEARCH = 1_000
@@ -81,6 +80,8 @@ def rows(request: Request, name: str) -> dict[str, Any]:
     question = _question(request)
     try:
         answer = keeper.ask(question)
+    except SettingsError as problem:
+        raise HTTPException(400, f"{problem.what} {problem.mend}") from problem
     except sqlite3.Error as problem:
         raise HTTPException(503, f"The index cannot be read: {problem}") from problem
     lines = [asdict(line) | {"id": visible(line.id), "title": visible(line.title)} for line in answer.lines]
@@ -144,16 +145,11 @@ def decision(request: Request, name: str, position: int, said: Decided) -> dict[
     return row(request, name, position)
 
 
-def close() -> None:
-    """Close the indexes."""
-    _keepers.close()
-
-
 def _keeper(request: Request, name: str) -> Keeper:
     folder = state_of(request).run(name)
     if not (folder / "state.sqlite").is_file():
         raise HTTPException(404, "There is no such run.")
-    return _keepers.of(folder)
+    return state_of(request).indexes.of(folder)
 
 
 @contextmanager

@@ -18,16 +18,13 @@ from reflectune.formats import ShapeTo, to_json
 from reflectune.page.text import visible
 from reflectune.runs import RunDir
 from reflectune.runs.export import export_of, written_rows
-from reflectune.web.jobs import Jobs
-from reflectune.web.overview import DATA_FILES, Overviews, run_names
+from reflectune.web.overview import DATA_FILES, run_names
 from reflectune.web.pages import show
 from reflectune.web.state import state_of
 
 __all__ = ["router"]
 
 router = APIRouter()
-_overviews = Overviews()
-_jobs = Jobs()
 
 
 class Again(BaseModel):
@@ -118,21 +115,22 @@ def _all(request: Request) -> list[dict[str, Any]]:
             found.append({"name": visible(name), "error": "Its name holds what cannot be written."})
             continue
         with suppress(HTTPException):  # it has gone in between
-            found.append(_overviews.of(state.run(name)))
+            found.append(state.overviews.of(state.run(name)))
     return found
 
 
 def _one(request: Request, name: str) -> dict[str, Any]:
-    folder = state_of(request).run(name)
+    state = state_of(request)
+    folder = state.run(name)
     if name not in run_names(folder.parent):
         raise HTTPException(404, "There is no such run.")
-    return _overviews.of(folder) | {"job": _jobs.state(folder)}
+    return state.overviews.of(folder) | {"job": state.jobs.state(folder)}
 
 
 def _started(request: Request, name: str, command: Literal["retry", "write"], *flags: str) -> dict[str, Any]:
-    folder = state_of(request).run(name)
+    state = state_of(request)
     try:
-        _jobs.start(folder, command, *flags)
+        state.jobs.start(state.run(name), command, *flags)
     except ReflectuneError as problem:
         raise HTTPException(409, problem.what) from problem
     return _one(request, name)

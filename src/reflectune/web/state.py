@@ -7,7 +7,10 @@ from pathlib import Path
 
 from fastapi import HTTPException, Request
 
+from reflectune.web.index import Keepers
+from reflectune.web.jobs import Jobs
 from reflectune.web.models import Models
+from reflectune.web.overview import Overviews
 
 __all__ = ["WebState", "state_of"]
 
@@ -22,11 +25,17 @@ class WebState:
         runs: The folder of the runs. Nothing outside it is ever read for a page.
         first: The run that is opened first, by its name in that folder; `None` for the list of all.
         models: Whom one may talk to in the playground.
+        indexes: The indexes of the runs.
+        jobs: The commands that were started from the pages.
+        overviews: What the runs have come to.
     """
 
     runs: Path
     first: str | None = None
     models: Models = field(default_factory=lambda: Models(()))
+    indexes: Keepers = field(default_factory=Keepers)
+    jobs: Jobs = field(default_factory=Jobs)
+    overviews: Overviews = field(default_factory=Overviews)
 
     def run(self, name: str) -> Path:
         """The folder of a run, by its name.

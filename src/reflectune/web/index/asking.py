@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from reflectune.errors import SettingsError
 from reflectune.web.index.folding import phrase, sought
 
 __all__ = ["COLUMNS", "FILTERS", "Answer", "Line", "Question", "ask", "facets"]
@@ -22,6 +24,12 @@ RANGES = frozenset(COLUMNS) - {"id", "status", "human", "reason", "language", "w
 FILTERS = ("status", "human", "reason", "language", "gate", "won", "why")
 """What rows can be filtered by."""
 _LAST = "\U0010ffff"
+_MOST_WORDS = 16
+"""A short word is an OR of all trigrams that begin with it: each costs a while."""
+_SECONDS = 5.0
+"""So long a question may take."""
+_STEPS = 2_000
+"""SQLite looks at the clock each time it has done so many steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,22 @@ _LINE = ", ".join(one.name for one in fields(Line))
 
 
 def ask(database: sqlite3.Connection, question: Question) -> Answer:
-    """Find rows, all as of one moment."""
-    database.execute("BEGIN")
+    """Find rows, all as of one moment.
+
+    Raises:
+        SettingsError: Too much is looked for at once.
+    """
+    end = time.monotonic() + _SECONDS
+    database.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
+        database.execute("BEGIN")
         return _answer(database, question)
+    except sqlite3.OperationalError as error:
+        if time.monotonic() <= end:
+            raise
+        raise SettingsError("That takes too long to find.", mend="Look for fewer or longer words.") from error
     finally:
+        database.set_progress_handler(None, 0)
         database.rollback()
 
 
@@ -170,6 +189,9 @@ def _search(database: sqlite3.Connection, words: list[str]) -> tuple[list[str], 
     A word of three characters or more is a phrase of trigrams. One of two is looked up as any trigram that begins with
     it. A single character is looked for among the different characters of each row.
     """
+    if len(words) > _MOST_WORDS:
+        mend = "Leave some out, or put words that stand together in double quotes."
+        raise SettingsError(f"At most {_MOST_WORDS} words can be looked for at once, not {len(words)}.", mend=mend)
     conditions: list[str] = []
     values: list[str] = []
     phrases = [phrase(word) for word in words if len(word) > 2]  # noqa: PLR2004
