@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,18 +32,25 @@ class Call:
         app: The app.
         body: Its body.
         path: Where it goes.
+        headers: What it says of itself besides its host and its content type.
 
     Attributes:
         told: What was sent back so far.
         gone: Is set where the client goes.
     """
 
-    def __init__(self, app: Any, body: dict[str, Any], path: str = "/v1/chat/completions") -> None:
+    def __init__(
+        self,
+        app: Any,
+        body: dict[str, Any],
+        path: str = "/v1/chat/completions",
+        headers: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> None:
         self.told: list[MutableMapping[str, Any]] = []
         self.gone = asyncio.Event()
         self._app = app
         self._body: bytes | None = json.dumps(body).encode()
-        host = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        host = [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers.items()]
         name, _, query = path.partition("?")
         self._scope = {"type": "http", "method": "POST", "path": name, "raw_path": name.encode(), "headers": host,
                        "query_string": query.encode(), "root_path": "", "http_version": "1.1", "scheme": "http",
@@ -128,12 +136,17 @@ async def test_what_the_model_said_to_one_client_is_not_held_against_the_next(ca
     assert "no such key" not in json.dumps(told[0][1])
 
 
-async def test_a_body_that_is_too_large_for_the_app_around_it_is_told_so() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "refused"), [(b"identity", (413, "refused")), (b"gzip", (415, "unsupported_media"))]
+)
+async def test_a_body_that_is_too_large_for_the_app_around_it_is_told_so(
+    encoding: bytes, refused: tuple[int, str]
+) -> None:
     service, app = served([REPLY])
-    call = Call(Guard(app, largest_body=1000), asking("x" * 1001))
+    call = Call(Guard(app, largest_body=1000), asking("x" * 1001), headers={b"content-encoding": encoding})
     call.gone.set()
     status, body = await call.run()
-    assert (status, body["error"]["code"]) == (413, "refused")
+    assert (status, body["error"]["code"]) == refused
     assert service.admission.busy == 0
 
 

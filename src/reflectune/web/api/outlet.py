@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Send
 
 from reflectune.web.api.problems import Problem
@@ -118,7 +119,11 @@ async def _drained(receive: Receive) -> None:
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while size < _MOST_DRAINED:
-                message = await receive()
+                try:
+                    message = await receive()
+                except HTTPException:  # a layer of the app around refuses it as well
+                    await asyncio.sleep(0)
+                    continue
                 size += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
