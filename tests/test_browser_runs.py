@@ -13,6 +13,7 @@ import pytest
 from browser import App, started, tab
 from loopback import Loopback
 from reflectune.runs import RunDir
+from reflectune.runs.store import connect
 from shown_run import HARMFUL_ID, LONG, make
 
 pytestmark = pytest.mark.server
@@ -23,6 +24,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app over one run."""
     runs = tmp_path_factory.mktemp("shown") / "runs"
     make(runs / "data")
+    (runs / "judged").mkdir()
+    connect(runs / "judged" / "state.sqlite").close()
+    for name in ("verdicts.jsonl", "evaluation.json"):
+        (runs / "judged" / name).write_text("")
     with started(runs) as running:
         yield running
 
@@ -65,6 +70,17 @@ def test_the_runs_are_listed_and_one_is_opened(shown: App, page: Any) -> None:
     assert titles(page) == ["Copy this."]
     page.get_by_role("navigation", name="Views of this run").get_by_role("link", name="Overview").click()
     page.wait_for_selector("#facts")
+
+
+def test_a_folder_without_rows_has_no_bar_and_no_link_to_rows(shown: App, page: Any) -> None:
+    page.goto(shown.url)
+    article = page.locator("#runs article", has_text="judged")
+    assert "Verdicts of a judge" in article.inner_text()
+    assert article.locator(".bar").count() == 0
+    assert [link.get_attribute("href") for link in article.locator("a").all()] == ["/evaluation"]
+    page.goto(f"{shown.url}/runs/judged")
+    page.wait_for_selector("#other:not([hidden])")
+    assert not page.locator("#facts").is_visible()
 
 
 def test_rows_are_searched_filtered_and_sorted(shown: App, page: Any) -> None:

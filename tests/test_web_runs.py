@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,10 +20,12 @@ from loopback import Loopback
 from reflectune.runs import RunDir
 from reflectune.runs.deciding import Said, decide, deciding_in
 from reflectune.runs.lock import holder
+from reflectune.runs.store import connect as connect_to
 from reflectune.web import overview
 from reflectune.web.app import create_app
 from reflectune.web.index import Keeper, Question, asking
 from reflectune.web.overview import run_names
+from reflectune.web.pages import text
 from reflectune.web.rowview import shown_row
 from reflectune.web.state import WebState
 from shown_run import HARM, HARMFUL_ID, LONG, make
@@ -108,6 +111,27 @@ def test_a_run_that_takes_long_to_read_is_not_read_all_the_time(run: Path, monke
         clock[0] += seconds
         told.append(found.of(run)["decided"]["rejected"])
     assert told == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "evaluated"),
+    [
+        (["answers.jsonl"], "answers", False),
+        (["verdicts.jsonl", "evaluation.json"], "verdicts", True),
+        (["evaluation.json"], "evaluation", True),
+        ([], "nothing", False),
+    ],
+)
+def test_a_folder_of_another_command_is_told_apart(
+    tmp_path: Path, files: list[str], kind: str, *, evaluated: bool
+) -> None:
+    with closing(connect_to(tmp_path / "state.sqlite")):
+        for name in files:
+            (tmp_path / name).write_text("")
+        facts = overview.Overviews().of(tmp_path)
+    assert (facts["error"], facts["kind"], facts["evaluated"]) == ("", kind, evaluated)
+    for language in ("en", "zh"):
+        assert text(language, f"runs.kind_{kind}") != text(language, "runs.look")
 
 
 def test_two_apps_share_nothing(client: Client, run: Path) -> None:

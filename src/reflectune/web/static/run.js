@@ -49,7 +49,9 @@ function draw(run) {
   if (now === before) return;
   before = now;
   $("error").hidden = !run.error;
-  $("facts").hidden = Boolean(run.error);
+  $("facts").hidden = Boolean(run.error) || run.kind !== "rows";
+  if (!run.error && run.kind !== "rows") { $("other").textContent = text(`runs.kind_${run.kind}`); $("other").hidden = false; return; }
+  $("other").hidden = true;
   if (run.error) { $("error").replaceChildren(foreign(run.error)); return; }
   $("state").replaceChildren(...chips(run), element("span", { class: "muted" }, foreign([run.data, run.oracle].filter(Boolean).join(" · "))), ...(run.note ? [foreign(run.note)] : []));
   $("bar").replaceChildren(bar(run));
