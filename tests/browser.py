@@ -82,9 +82,9 @@ def app(tmp_path: Path) -> Iterator[Callable[..., App]]:
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A Chromium without a window."""
+    """A Chromium without a window; it ends with the module, as a loop runs in this thread as long as it is there."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
