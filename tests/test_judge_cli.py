@@ -14,8 +14,13 @@ from typer.testing import CliRunner, Result
 
 from loopback import Loopback
 from reflectune.cli import app
-from reflectune.evaluate.judge import Verdict
+from reflectune.cli.beside import named, others_in
+from reflectune.cli.hand_verdicts import Sat, conclude
+from reflectune.cli.judging import Asked
+from reflectune.evaluate.judge import Verdict, matched, read_answers
+from reflectune.evaluate.judge.people import verdict_of
 from reflectune.evaluate.scores import Evaluation
+from reflectune.recipe import JudgeSettings, Recipe
 from reflectune.records import Failure, Request
 from reflectune.testing import Said, ScriptedOracle
 from test_judge import by_text, reviews, write
@@ -286,6 +291,28 @@ def test_what_changed_is_told_and_fuller_figures_stay(asked: Callable[..., Scrip
     assert "figures of 6 items, and --limit 5" in str(fewer.exception)
     assert Path("run/evaluation.json").read_bytes() == kept
     assert told(a, b, "--run", "run", "--judge", "k", "--limit", "6")["items"] == 6
+
+
+def test_what_a_person_judged_stays_when_a_model_judges_again(asked: Callable[..., ScriptedOracle]) -> None:
+    asked(by_text)
+    a, b = answers("a.json", ["good"] * 6), answers("b.json", ["bad"] * 6)
+    reflectune(a, b, "--run", "run", "--judge", "j")
+    found = matched(*map(read_answers, (a, b)))
+    said = tuple(verdict_of(pair, "tie", "human:ada", 0) for pair in found.pairs)
+    by_hand = Asked(Recipe(data=a), JudgeSettings(), (a, b), (), quiet=True)
+    run = Path("run")
+    sat = Sat(run, ("a", "b"), by_hand, "human:ada", found, "", said, finished=True)
+    conclude(sat, named([(run, other) for other in others_in(run, "human:ada")], run), as_json=False)
+    before = Evaluation.load(run / "evaluation.json")
+    assert "human:ada: what was judged by hand stays." in reflectune(a, b, "--run", "run", "--judge", "j").stderr
+    assert sorted(row["judge"] for row in lines(run / "verdicts.jsonl")) == ["human:ada"] * 6 + ["j"] * 6
+    after = Evaluation.load(run / "evaluation.json")
+    assert {score.judge for score in after.scores} == {score.judge for score in before.scores}
+    assert len(after.scores) == len(before.scores)
+    reflectune(a, b, "--run", "run", "--judge", "k")
+    scores = Evaluation.load(run / "evaluation.json").scores
+    judges = {(score.judge or "").partition(" (")[0] for score in scores}
+    assert judges == {"human:ada", "k", "human:ada and k"}
 
 
 @pytest.mark.parametrize("reviewed", [False, True])

@@ -14,7 +14,8 @@ from pathlib import Path
 import orjson
 import typer
 
-from reflectune.cli.hand_verdicts import Sat, conclude, others_in
+from reflectune.cli.beside import named, others_in
+from reflectune.cli.hand_verdicts import Sat, conclude
 from reflectune.cli.judging import Asked, check_files, paired
 from reflectune.cli.screen import err, say
 from reflectune.cli.verdicts import NOTE
@@ -73,7 +74,7 @@ def carry_out(hand: ByHand, *, dry_run: bool, as_json: bool) -> None:
     names, found, alone = paired(hand.asked)
     folder = hand.asked.run or Path("runs") / file_name(f"{names[0]}-against-{names[1]}-by-{hand.judge}")
     _check_folder(folder)
-    compared = [judged for run in hand.compare for judged in _judges_of(run)]
+    compared = [(run, judged) for run in hand.compare for judged in _judges_of(run)]
     if dry_run:
         if as_json:
             typer.echo(orjson.dumps({"run": str(folder), "pairs": len(found.pairs)}).decode())
@@ -91,7 +92,8 @@ def carry_out(hand: ByHand, *, dry_run: bool, as_json: bool) -> None:
         say("Nothing was judged.", quiet=hand.asked.quiet)
         raise typer.Exit(0 if finished else 130)
     sat = Sat(folder, names, hand.asked, hand.judge, found, alone, desk.verdicts, finished=finished)
-    conclude(sat, [*others_in(folder, hand.judge), *compared], as_json=as_json)
+    here = [(folder, judged) for judged in others_in(folder, hand.judge)]
+    conclude(sat, named([*compared, *here], folder), as_json=as_json)
 
 
 def _check_folder(folder: Path) -> None:

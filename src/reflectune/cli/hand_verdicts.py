@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import typer
 
+from reflectune.cli.beside import agreement_on_same, is_of, others_in
 from reflectune.cli.judging import Asked
 from reflectune.cli.screen import err
 from reflectune.cli.verdicts import Finding, save_verdicts, show_agreement, show_judged, versions
-from reflectune.errors import InputError
 from reflectune.evaluate.judge.agreement import Agreement
-from reflectune.evaluate.judge.evaluation import Judged, Line, agreement_scores, agreements, lines, scores_of
-from reflectune.evaluate.judge.kept import VERDICTS, by_judge, read_verdicts
+from reflectune.evaluate.judge.evaluation import Judged, Line, agreement_scores, lines, scores_of
+from reflectune.evaluate.judge.kept import VERDICTS
 from reflectune.evaluate.judge.pairs import Matched
 from reflectune.evaluate.judge.verdicts import Verdict
-from reflectune.evaluate.scores import FILE, Evaluation, Score
+from reflectune.evaluate.scores import FILE, Evaluation
 
 _INTERRUPTED = 130
 
@@ -55,17 +56,13 @@ class Sat:
         return Judged(self.judge, self.verdicts, self.found.lost, people=True, note=note)
 
 
-def others_in(run: Path, judge: str) -> list[Judged]:
-    """What other judges said whose verdicts lie in the same folder.
-
-    Raises:
-        RunError: They cannot be read.
-    """
-    return [judged for judged in by_judge(read_verdicts(run)) if judged.judge != judge]
-
-
-def conclude(sat: Sat, others: list[Judged], *, as_json: bool) -> None:
+def conclude(sat: Sat, others: Mapping[str, Judged], *, as_json: bool) -> None:
     """Save what was said, show it, and end with the exit code that says so.
+
+    Args:
+        sat: What was said.
+        others: Whom to compare it with, by what they are called.
+        as_json: Whether to end with one JSON object.
 
     Raises:
         MissingExtraError: A library that computes the figures is not installed; the verdicts are saved before.
@@ -78,7 +75,7 @@ def conclude(sat: Sat, others: list[Judged], *, as_json: bool) -> None:
     beside = tuple(verdict for other in others_in(sat.run, sat.judge) for verdict in other.verdicts)
     save_verdicts(finding, beside)
     found = lines(judged)
-    between = {other.label: (other, how_far) for other in others if (how_far := _agreement(judged, other))}
+    between = {name: how_far for name, other in others.items() if (how_far := agreement_on_same(judged, other))}
     _evaluation(finding, sat, found, between).save(sat.run)
     if not sat.asked.quiet:
         _show(finding, found, between, others)
@@ -88,34 +85,17 @@ def conclude(sat: Sat, others: list[Judged], *, as_json: bool) -> None:
         raise typer.Exit(_INTERRUPTED)
 
 
-Between = dict[str, tuple[Judged, dict[str, Agreement]]]
-
-
-def _agreement(judged: Judged, other: Judged) -> dict[str, Agreement]:
-    """How far a person and another judge agree on the answers that both saw; empty where there are none.
-
-    An id alone does not tell that: answers of another length are others.
-    """
-    seen = {(verdict.dataset, verdict.id): (verdict.length_a, verdict.length_b) for verdict in judged.verdicts}
-    same = [
-        verdict
-        for verdict in other.verdicts
-        if seen.get((verdict.dataset, verdict.id)) == (verdict.length_a, verdict.length_b)
-    ]
-    try:
-        return agreements(judged, replace(other, verdicts=tuple(same)))
-    except InputError:  # nothing to compare
-        return {}
+Between = dict[str, dict[str, Agreement]]
 
 
 def _evaluation(finding: Finding, sat: Sat, found: list[Line], between: Between) -> Evaluation:
     """The figures, beside those of other judges in the same folder."""
     model, against = finding.names
     before = Evaluation.load(sat.run / FILE) if (sat.run / FILE).is_file() else None
-    scores = [score for score in before.scores if not _is_of(score, sat.judge)] if before else []
+    scores = [score for score in before.scores if not is_of(score, {sat.judge})] if before else []
     scores += [score for line in found for score in scores_of(line, model, against, VERDICTS)]
-    for other, how_far in between.values():
-        scores += agreement_scores(how_far, (finding.judged[0], other), model, against)
+    for name, how_far in between.items():
+        scores += agreement_scores(how_far, (sat.judge, name), model, against)
     settings = before.settings if before and _of_others(before, sat.judge) else finding.asked
     judges = settings.get("judges")
     known = [name for name in judges if name != sat.judge] if isinstance(judges, list) else []
@@ -124,21 +104,17 @@ def _evaluation(finding: Finding, sat: Sat, found: list[Line], between: Between)
     )
 
 
-def _is_of(score: Score, judge: str) -> bool:
-    return score.judge == judge or (score.judge or "").startswith(f"{judge} and ")
-
-
 def _of_others(evaluation: Evaluation, judge: str) -> bool:
-    return any(not _is_of(score, judge) for score in evaluation.scores)
+    return any(not is_of(score, {judge}) for score in evaluation.scores)
 
 
-def _show(finding: Finding, found: list[Line], between: Between, others: list[Judged]) -> None:
+def _show(finding: Finding, found: list[Line], between: Between, others: Mapping[str, Judged]) -> None:
     show_judged(finding, finding.judged[0], found)
-    for label, (_, how_far) in between.items():
+    for label, how_far in between.items():
         show_agreement(f"{finding.judged[0].label} and {label}", how_far)
-    for other in others:
-        if other.label not in between:
-            err.print(f"{other.label} has judged none of these answers.", style="yellow")
+    for name in others:
+        if name not in between:
+            err.print(f"{name} has judged none of these answers.", style="yellow")
     err.print(f"{finding.run / VERDICTS} · {finding.run / FILE}")
 
 
@@ -158,5 +134,5 @@ def _plain(finding: Finding, found: list[Line], between: Between) -> dict[str, A
                 "sets": {line.dataset: line.tally.plain() if line.tally else None for line in found},
             }
         ],
-        "agreement": {label: how_far for label, (_, how_far) in between.items()},
+        "agreement": between,
     }

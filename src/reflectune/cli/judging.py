@@ -16,6 +16,7 @@ from reflectune.cli.verdicts import NOTE, Finding, conclude
 from reflectune.errors import InputError, SettingsError
 from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
 from reflectune.evaluate.judge.evaluation import Judged
+from reflectune.evaluate.judge.kept import by_judge, read_verdicts
 from reflectune.evaluate.judge.reviews import Reviews, read_reviews
 from reflectune.exports.kit import counted
 from reflectune.formats import parse_mapping
@@ -136,9 +137,10 @@ def _check(asked: Asked) -> None:
 
 
 def _check_folder(asked: Asked, finding: Finding) -> None:
-    """Refuse a folder whose files are another command's, or a judge's whom nobody asks now.
+    """Refuse a folder whose files are another command's, or a judge's whom nobody asks now; note who judged by hand.
 
     Raises:
+        RunError: What lies there cannot be read.
         SettingsError: It is one.
     """
     folder = finding.run
@@ -153,6 +155,11 @@ def _check_folder(asked: Asked, finding: Finding) -> None:
                 mend="Name another folder with --run.",
             )
     check_evaluation(folder, "judge", finding.asked, quiet=asked.quiet)
+    finding.before = tuple(by_judge(read_verdicts(folder)))
+    if finding.people:
+        say(
+            f"{', '.join(person.judge for person in finding.people)}: what was judged by hand stays.", quiet=asked.quiet
+        )
 
 
 def _only_in(found: Matched, files: tuple[str, ...]) -> str:

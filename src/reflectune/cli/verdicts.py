@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reflectune.cli.beside import agreement_on_same, is_of
 from reflectune.cli.inquiry import Inquiry
 from reflectune.cli.screen import err
 from reflectune.errors import RunError
@@ -27,7 +28,7 @@ from reflectune.evaluate.judge.figures import Tally
 from reflectune.evaluate.judge.kept import FAILURES, VERDICTS, write_pairs
 from reflectune.evaluate.judge.pairs import Pair
 from reflectune.evaluate.judge.verdicts import Verdict
-from reflectune.evaluate.scores import Evaluation
+from reflectune.evaluate.scores import FILE, Evaluation, Score
 from reflectune.exports.kit import counted
 from reflectune.formats import write_rows
 from reflectune.recipe import JudgeSettings, Recipe
@@ -58,6 +59,7 @@ class Finding:
         pairs: What is judged.
         judged: What each judge said.
         inquiries: What each judge was asked; nothing for published reviews.
+        before: What the folder held; what people said stays.
     """
 
     run: Path
@@ -69,6 +71,7 @@ class Finding:
     pairs: tuple[Pair, ...] = ()
     judged: list[Judged] = field(default_factory=list)
     inquiries: list[Inquiry] = field(default_factory=list)
+    before: tuple[Judged, ...] = ()
 
     def add(self, judged: Judged, inquiry: Inquiry | None = None) -> None:
         """Note what one more judge said."""
@@ -88,6 +91,11 @@ class Finding:
             return next((inquiry.stopped for inquiry in self.inquiries if inquiry.stopped), "")
         return ""
 
+    @property
+    def people(self) -> tuple[Judged, ...]:
+        """What people said before whose verdicts lie in the same folder."""
+        return tuple(judged for judged in self.before if judged.people)
+
     def pending(self, judged: Judged) -> int:
         """How many questions a judge has still to judge."""
         return 0 if judged.published else self.items - len(judged.verdicts) - len(judged.lost)
@@ -100,7 +108,7 @@ def conclude(finding: Finding, recipe: Recipe, started: float, *, quiet: bool, a
         MissingExtraError: A library that computes the figures is not installed; the verdicts are saved before.
         RunError: The run's folder cannot be written.
     """
-    save_verdicts(finding)
+    save_verdicts(finding, tuple(verdict for person in finding.people for verdict in person.verdicts))
     found = [line for judged in finding.judged for line in lines(judged)]
     between = agreements(*finding.judged) if len(finding.judged) == 2 else {}  # noqa: PLR2004 - one judge and another
     _evaluation(finding, found, between).save(finding.run)
@@ -137,17 +145,31 @@ def save_verdicts(finding: Finding, others: tuple[Verdict, ...] = ()) -> None:
 
 def _evaluation(finding: Finding, found: list[Line], between: dict[str, Agreement]) -> Evaluation:
     model, against = finding.names
-    scores = [score for line in found for score in scores_of(line, model, against, VERDICTS)]
+    scores = [*_of_people(finding), *(one for line in found for one in scores_of(line, model, against, VERDICTS))]
     if between:
         first, second = finding.judged
-        scores += agreement_scores(between, (first, second), model, against)
-    judges = [judged.label for judged in finding.judged]
+        scores += agreement_scores(between, (first.label, second.label), model, against)
+    judges = [judged.label for judged in (*finding.people, *finding.judged)]
     return Evaluation(
         command="judge",
         versions=versions(),
         settings={**finding.asked, "judges": judges},
         scores=tuple(scores),
     )
+
+
+def _of_people(finding: Finding) -> Iterator[Score]:
+    """The figures of people in the same folder as they are, and how far they agree with who judged now."""
+    if not finding.people:
+        return
+    people, file = {person.label for person in finding.people}, finding.run / FILE
+    replaced = {judged.label for judged in (*finding.before, *finding.judged)} - people
+    for score in Evaluation.load(file).scores if file.is_file() else ():
+        if is_of(score, people) and not is_of(score, replaced):
+            yield score
+    for person in finding.people:
+        for judged in finding.judged:
+            yield from agreement_scores(agreement_on_same(person, judged), (person.label, judged.label), *finding.names)
 
 
 def versions() -> dict[str, str]:

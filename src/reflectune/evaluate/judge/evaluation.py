@@ -150,10 +150,8 @@ def scores_of(line: Line, model: str, against: str, replies: str | None) -> Iter
     yield from score("sign-test-p", found.sign_test if decided else None, decided, "a probability, not a share")
 
 
-def agreement_scores(
-    found: dict[str, Agreement], judges: tuple[Judged, Judged], model: str, against: str
-) -> Iterator[Score]:
-    """The records of how far two judges agree."""
+def agreement_scores(found: dict[str, Agreement], judges: tuple[str, str], model: str, against: str) -> Iterator[Score]:
+    """The records of how far two judges agree, who are named as figures name them."""
     for dataset, how_far in found.items():
         for metric, value in (("agreement", how_far.accuracy), ("kappa", how_far.kappa)):
             if value is not None:
@@ -164,7 +162,7 @@ def agreement_scores(
                     metric=metric,
                     value=value,
                     items=how_far.items,
-                    judge=" and ".join(judged.label for judged in judges),
+                    judge=" and ".join(judges),
                     against=against,
                     note="Cohen's kappa of win, tie and lose" if metric == "kappa" else "the same verdict",
                 )
