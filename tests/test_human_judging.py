@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from asgi import Client
+from reflectune.cli.beside import agreement_on_same, named, others_in
 from reflectune.cli.by_hand import ByHand
-from reflectune.cli.hand_verdicts import Sat, conclude, others_in
+from reflectune.cli.hand_verdicts import Sat, conclude
 from reflectune.cli.judging import Asked
 from reflectune.errors import InputError
 from reflectune.evaluate.judge import Look, Marks, Pair, Verdict, decided, matched, read_answers
 from reflectune.evaluate.judge.desk import Desk
-from reflectune.evaluate.judge.evaluation import lines, scores_of
+from reflectune.evaluate.judge.evaluation import Judged, lines, scores_of
 from reflectune.evaluate.judge.figures import tally
 from reflectune.evaluate.judge.kept import by_judge, read_pairs, read_verdicts, write_pairs
 from reflectune.evaluate.judge.people import mark_of, name_of_person, order_of, shuffled, verdict_of
@@ -204,6 +205,36 @@ def test_undo_takes_back_the_latest_also_of_an_earlier_time() -> None:
     assert desk(store).done == 0
 
 
+def test_test_sets_may_share_ids() -> None:
+    store, one, other = MemoryStore(), pairs(1)[0], pairs(1)[0]
+    other = Pair(other.id, other.question, other.a, other.b, "another set")
+    both = desk(store, [one, other])
+    say(both, "tie", "left")
+    assert (both.done, both.card) == (2, None)
+    assert [said.dataset for said in both.verdicts] == ["set", "another set"]
+    again = desk(store, [one, other])
+    assert again.verdicts == both.verdicts
+    assert asyncio.run(again.undo()) is not None
+    assert (again.done, desk(store, [one, other]).done) == (1, 1)
+
+
+def test_verdicts_at_the_same_time_are_taken_back_one_after_the_other() -> None:
+    class Slow(MemoryStore):
+        async def keep_result(self, *told: Any) -> None:
+            await asyncio.sleep(0)
+            await super().keep_result(*told)
+
+    async def both(one: Desk) -> None:
+        await asyncio.gather(*(one.say(number, "tie") for number in (0, 1)))
+
+    store = Slow()
+    one = desk(store)
+    asyncio.run(both(one))
+    say(desk(store), "left")
+    numbers = [json.loads(body)["number"] for _, body, _ in store.results.values()]
+    assert sorted(numbers) == [1, 2, 3]
+
+
 def test_what_is_skipped_comes_again_at_the_end() -> None:
     one = desk()
     first = one.card
@@ -283,9 +314,9 @@ def test_verdicts_come_in_and_go_again(client: Client) -> None:
     [
         ("say", {"number": 0, "said": "maybe"}, 422),
         ("say", {"number": 99, "said": "left"}, 422),
-        ("say", {"said": "left"}, 422),
+        ("say", {"said": "left"}, 400),
         ("skip", {"number": -1}, 422),
-        ("undo", {"all": True}, 422),
+        ("undo", {"all": True}, 400),
     ],
 )
 def test_nonsense_from_a_page_is_refused(client: Client, path: str, body: dict[str, Any], status: int) -> None:
@@ -326,10 +357,14 @@ def judged(folder: Path, said: str, judge: str = "human") -> tuple[Verdict, ...]
     return tuple(verdict_of(pair, said, judge, 0) for pair in found.pairs)  # type: ignore[arg-type]
 
 
+def beside(one: Sat) -> dict[str, Judged]:
+    return named([(one.run, other) for other in others_in(one.run, one.judge)], one.run)
+
+
 def test_people_stand_beside_the_judges_of_the_same_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    conclude(sat(tmp_path, judged(tmp_path, "left")), [], as_json=False)
+    conclude(sat(tmp_path, judged(tmp_path, "left")), {}, as_json=False)
     ada = sat(tmp_path, judged(tmp_path, "left", "human:ada"), judge="human:ada")
-    conclude(ada, others_in(ada.run, "human:ada"), as_json=True)
+    conclude(ada, beside(ada), as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["agreement"]["human"]["all"]["accuracy"] == 100
     assert {said.judge for said in read_verdicts(ada.run)} == {"human", "human:ada"}
@@ -337,15 +372,38 @@ def test_people_stand_beside_the_judges_of_the_same_folder(tmp_path: Path, capsy
     assert {score.judge for score in saved.scores if score.metric == "win-rate"} == {"human", "human:ada"}
     assert [score.items for score in saved.scores if score.metric == "agreement"] == [6]
     assert saved.settings["judges"] == ["human", "human:ada"]
-    conclude(ada, others_in(ada.run, "human:ada"), as_json=False)
+    conclude(ada, beside(ada), as_json=False)
     again = Evaluation.load(ada.run / "evaluation.json")
     assert again.scores == saved.scores
     assert len(read_verdicts(ada.run)) == 12
 
 
+def test_who_sits_again_has_no_outdated_agreement(tmp_path: Path) -> None:
+    conclude(sat(tmp_path, judged(tmp_path, "left", "human:bob"), judge="human:bob"), {}, as_json=False)
+    ada = sat(tmp_path, judged(tmp_path, "left", "human:ada"), judge="human:ada")
+    conclude(ada, beside(ada), as_json=False)
+    bob = sat(tmp_path, judged(tmp_path, "tie", "human:bob"), judge="human:bob")
+    conclude(bob, beside(bob), as_json=False)
+    saved = Evaluation.load(bob.run / "evaluation.json")
+    assert [(score.judge, score.value) for score in saved.scores if score.metric == "agreement"] == [
+        ("human:bob and human:ada", 0)
+    ]
+
+
+def test_judges_of_one_label_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    one, other = (Judged("gpt", judged(tmp_path, said, "gpt"), (), people=True) for said in ("left", "right"))
+    first, second, own = (Path(name) for name in ("first", "second", "own"))
+    found = named([(first, one), (second, other), (first, one)], own)
+    assert found == {"gpt in first": one, "gpt in second": other}
+    assert named([(first, other), (own, one)], own) == {"gpt in first": other, "gpt": one}
+    assert named([(first, one)], own) == {"gpt": one}
+    assert agreement_on_same(one, other)["set" if one.verdicts[0].dataset else "all"].accuracy < 100
+
+
 def test_other_answers_under_the_same_ids_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = tuple(said.model_copy(update={"length_a": 999}) for said in judged(tmp_path, "right", "gpt"))
-    conclude(sat(tmp_path, judged(tmp_path, "left")), by_judge(others), as_json=True)
+    (other,) = by_judge(others)
+    conclude(sat(tmp_path, judged(tmp_path, "left")), {"gpt": other}, as_json=True)
     assert json.loads(capsys.readouterr().out)["agreement"] == {}
 
 
@@ -354,12 +412,12 @@ def test_a_part_says_what_is_left_and_ends_as_interrupted(tmp_path: Path) -> Non
 
     some = judged(tmp_path, "left")[:2]
     with pytest.raises(typer.Exit) as end:
-        conclude(sat(tmp_path, some, finished=False), [], as_json=False)
+        conclude(sat(tmp_path, some, finished=False), {}, as_json=False)
     assert end.value.exit_code == 130
     saved = Evaluation.load(tmp_path / "run" / "evaluation.json")
     assert {score.items for score in saved.scores if score.metric == "win-rate"} == {2}
     assert all("4 pairs are not judged" in score.note for score in saved.scores)
-    conclude(sat(tmp_path, some), [], as_json=False)
+    conclude(sat(tmp_path, some), {}, as_json=False)
 
 
 def test_pairs_are_kept_and_read_back(tmp_path: Path) -> None:

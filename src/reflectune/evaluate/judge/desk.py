@@ -24,6 +24,18 @@ __all__ = ["Card", "Desk"]
 _STAGE = "judge: "
 _NOTHING = b"null"
 
+_Key = tuple[str, str]
+
+
+def _key(pair: Pair) -> _Key:
+    """What names a pair: test sets may share ids."""
+    return pair.dataset, pair.id
+
+
+def _row(pair: Pair) -> str:
+    """The same as a text, for the store."""
+    return orjson.dumps(_key(pair)).decode() if pair.dataset else pair.id
+
 
 class _Said(Record):
     """A verdict, and which one in order it was."""
@@ -69,16 +81,17 @@ class Desk:
         self._store = store
         self._judge = judge
         self._seed = seed
-        self._said: dict[str, _Said] = {}
+        self._said: dict[_Key, _Said] = {}
         self._skipped: list[int] = []
         for pair in self._pairs:
             if (said := self._kept(pair)) is not None:
-                self._said[pair.id] = said
+                self._said[_key(pair)] = said
+        self._latest = max((one.number for one in self._said.values()), default=0)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """What was said, in the order of the data."""
-        return tuple(self._said[pair.id].verdict for pair in self._order if pair.id in self._said)
+        return tuple(self._said[_key(pair)].verdict for pair in self._order if _key(pair) in self._said)
 
     @property
     def total(self) -> int:
@@ -98,7 +111,7 @@ class Desk:
     @property
     def card(self) -> Card | None:
         """What is to be judged next; `None` where everything is."""
-        left = [number for number, pair in enumerate(self._pairs) if pair.id not in self._said]
+        left = [number for number, pair in enumerate(self._pairs) if _key(pair) not in self._said]
         put_off = set(self._skipped)
         number = next((number for number in left if number not in put_off), self._skipped[0] if self._skipped else None)
         return None if number is None else self._card(number)
@@ -113,10 +126,10 @@ class Desk:
         if said not in get_args(Side):
             raise InputError("The verdict is none of left, tie and right.")
         side: Side = said  # type: ignore[assignment]
-        latest = max((one.number for one in self._said.values()), default=0)
-        found = _Said(number=latest + 1, verdict=verdict_of(pair, side, self._judge, self._seed))
+        self._latest += 1
+        found = _Said(number=self._latest, verdict=verdict_of(pair, side, self._judge, self._seed))
         await self._keep(pair, found.model_dump_json().encode())
-        self._said[pair.id] = found
+        self._said[_key(pair)] = found
         self._skipped = [other for other in self._skipped if other != number]
 
     def skip(self, number: int) -> None:
@@ -125,17 +138,17 @@ class Desk:
         Raises:
             InputError: There is no such pair.
         """
-        if self._pair(number).id not in self._said:
+        if _key(self._pair(number)) not in self._said:
             self._skipped = [*(other for other in self._skipped if other != number), number]
 
     async def undo(self) -> Card | None:
         """Take the last verdict back, also one of an earlier time; its pair, or `None` where there is none."""
         if not self._said:
             return None
-        name = max(self._said, key=lambda name: self._said[name].number)
-        number = next(place for place, pair in enumerate(self._pairs) if pair.id == name)
+        key = max(self._said, key=lambda key: self._said[key].number)
+        number = next(place for place, pair in enumerate(self._pairs) if _key(pair) == key)
         await self._keep(self._pairs[number], _NOTHING)
-        del self._said[name]
+        self._said.pop(key, None)
         return self._card(number)
 
     def _card(self, number: int) -> Card:
@@ -151,10 +164,10 @@ class Desk:
         return self._pairs[number]
 
     async def _keep(self, pair: Pair, body: bytes) -> None:
-        await self._store.keep_result(f"{_STAGE}{self._judge}", pair.id, mark_of(pair), body, None)
+        await self._store.keep_result(f"{_STAGE}{self._judge}", _row(pair), mark_of(pair), body, None)
 
     def _kept(self, pair: Pair) -> _Said | None:
-        body = self._store.result(f"{_STAGE}{self._judge}", pair.id, mark_of(pair))
+        body = self._store.result(f"{_STAGE}{self._judge}", _row(pair), mark_of(pair))
         if body is None or orjson.loads(body) is None:
             return None
         try:
