@@ -6,7 +6,8 @@ The run is that of `viewer_run.py`: real texts, made-up roles and scores. `refle
 without a window. A page's first paint is what the browser says (first contentful paint); that its rows are there is
 when the first line of the list, or the versions of the row, stand in the page. A question is a filter that is chosen, a
 search that is typed (its wait for the next key, 100 ms, is taken out) or a heading that is clicked, until the answer
-stands in the list. The limits of the same run: an error page of the same server, which shows next to nothing, and the
+stands in the list; all of it is asked once the index is whole, and how long answers are partial before is told beside
+it. The limits of the same run: an error page of the same server, which shows next to nothing, and the
 same search as a plain scan of the text by SQLite.
 """
 
@@ -80,19 +81,28 @@ def asked(page: Any, change: tuple[str, ...], waiting: float = 0.0) -> float:
     return taken
 
 
-def made_index(run: Path, url: str, page: Any) -> dict[str, float]:
-    """Make the index from nothing, as the page does, and say what it took."""
+def made_index(run: Path, url: str, page: Any, rows: int) -> dict[str, float]:
+    """Make the index from nothing, as the page does, and say what it took.
+
+    Until then answers are about those rows only that are in it: what is filtered and sorted is whole once all of them
+    are, what is searched once it is done.
+    """
     began = time.perf_counter()
     page.goto(f"{url}/runs/run/rows")
     address = f"{url}/api/runs/run/rows?limit=1"
+    listed = 0.0
     while (state := page.request.get(address).json())["index"]["working"] or state["total"] < 1:
-        time.sleep(0.5)
+        if not listed and state["total"] >= rows:
+            listed = time.perf_counter() - began
+        time.sleep(0.1)
     seconds = time.perf_counter() - began
     sizes = {name: (run / name).stat().st_size / 1e6 for name in ("view.sqlite", "state.sqlite")}
     if state["total"] != page.request.get(address).json()["total"] or state["index"]["error"]:
         raise SystemExit(f"The index is not whole: {state['index']}")
     return {
         "seconds": round(seconds, 1),
+        "sort_and_filter_whole_after_s": round(listed or seconds, 1),
+        "search_whole_after_s": round(seconds, 1),
         "index_mb": round(sizes["view.sqlite"], 1),
         "run_mb": round(sizes["state.sqlite"], 1),
         "rows": state["total"],
@@ -156,7 +166,7 @@ def main() -> None:
     with started(run.parent) as app, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         with tab(chromium) as (page, watched):
-            index = made_index(run, app.url, page)
+            index = made_index(run, app.url, page, arguments.rows)
             print("index", index, flush=True)
             pages = {
                 "runs": (app.url, "#runs article"),
