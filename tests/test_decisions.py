@@ -392,6 +392,18 @@ def test_the_command_decides_shows_and_undoes(tmp_path: Path) -> None:
     assert row_of(run, "1").decision is None
 
 
+def test_a_number_of_the_pages_is_told_from_an_id(tmp_path: Path) -> None:
+    with RunDir(tmp_path / "run") as run:
+        row = Row(1, {"instruction": "a"}, Example("a b", "a", "b"))
+        run.ingest([row], mapping=Mapping(shape="alpaca", columns={"instruction": "instruction"}).model_dump_json())
+    for words in (["show"], ["decide", "--accept"], ["decide", "--undo"]):
+        ended = CliRunner().invoke(app, ["runs", words[0], str(tmp_path / "run"), *words[1:], "--row", "1"])
+        assert isinstance(ended.exception, RunError)
+        assert "the id a b: --row 'a b'" in ended.exception.mend
+        ended = CliRunner().invoke(app, ["runs", words[0], str(tmp_path / "run"), *words[1:], "--row", "9" * 30])
+        assert "ids" in ended.exception.mend  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"instruction": "a"}', '{"instruction": "a", "response": "b", "x": 1}'])
 def test_an_edit_that_is_none_is_an_error_that_says_what_to_write(tmp_path: Path, text: str) -> None:
     run, edit = run_of(tmp_path / "run"), tmp_path / "edit.json"
@@ -409,7 +421,7 @@ WORKER = """
     from reflectune.runs import RunDir
 
     async def work(run):
-        for turn in range(150):
+        for turn in range(60):
             for name in "012":
                 example = next(run.rows("recycle", row=name)).example
                 await keep(run, example, word="new")
