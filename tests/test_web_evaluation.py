@@ -7,6 +7,7 @@ import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from reflectune.evaluate.judge.evaluation import Judged, lines, scores_of
 from reflectune.evaluate.judge.kept import FAILURES, VERDICTS, write_pairs
 from reflectune.evaluate.judge.pairs import Pair
 from reflectune.evaluate.judge.people import verdict_of
+from reflectune.evaluate.leaderboard.wording import NAMES as NAMED
+from reflectune.evaluate.leaderboard.wording import SAID
 from reflectune.evaluate.plots import PICTURE_TEXTS
 from reflectune.evaluate.scores import Evaluation, Score
 from reflectune.formats import write_rows
@@ -138,6 +141,19 @@ def test_every_figure_leads_to_what_it_is_made_of(client: Client, runs: Path) ->
     assert "answer B 0" in page_of(client, verdicts)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_metrics_and_what_is_said_beside_figures_have_their_words(client: Client, runs: Path, language: str) -> None:
+    texts = yaml.safe_load((TEXTS / language / "evaluation.yaml").read_text(encoding="utf-8"))
+    names = {metric: texts[f"metric_{re.sub('[^a-z0-9]', '_', metric)}"] for metric in NAMED}
+    said = {name: texts[f"said_{name}"] for name in SAID}
+    assert (language == "en") == (names == NAMED) == (said == SAID)
+    judged_run(runs / "judged")
+    html = client.get("/evaluation", accept="text/html", cookie=f"lang={language}").text
+    for words in (names["win-rate"], names["winning-score"], said["not_official"]):
+        assert words in html
+    assert "winning-score" not in html
+
+
 def test_a_broken_evaluation_is_told_of(client: Client, runs: Path) -> None:
     (runs / "broken").mkdir()
     (runs / "broken" / "evaluation.json").write_text('{"command": "x"}')
@@ -251,6 +267,13 @@ def test_a_verdict_shows_question_answers_and_looks(client: Client, runs: Path) 
     assert "is better." in people
 
 
+def test_an_empty_answer_says_so(client: Client, runs: Path) -> None:
+    run = judged_run(runs / "judged")
+    assert "This answer is empty." not in page_of(client, "/evaluation/verdicts?run=judged")
+    write_pairs(run, [Pair("0", Example("0", "Question", "x"), " \n", "answer", "set")])
+    assert page_of(client, "/evaluation/verdicts?run=judged").count("This answer is empty.") == 2
+
+
 def test_many_verdicts_are_paged_and_keep_their_filter(client: Client, runs: Path) -> None:
     run = judged_run(runs / "judged")
     write_rows(run / VERDICTS, (verdict(f"n{n}", 1, 1).model_dump(mode="json") for n in range(45)))
@@ -285,6 +308,11 @@ def test_every_page_is_there_in_both_languages(client: Client, runs: Path, langu
 # Statistics
 
 
+def begin(client: Client, name: str = "data", **wish: bool) -> None:
+    answer = client.post(f"/api/runs/{name}/statistics", wish)
+    assert answer.status == 200, answer.text
+
+
 def statistics(client: Client, name: str = "data") -> str:
     for _ in range(600):
         if client.get(f"/api/runs/{name}/statistics").json()["ended"]:
@@ -299,21 +327,23 @@ def test_statistics_are_computed_once_and_anew_when_wanted(
 ) -> None:
     run = make(runs / "data")
     assert "data-working" in page_of(client, "/runs/data/statistics")
+    assert client.get("/api/runs/data/statistics").status == 404  # a look begins nothing
+    begin(client)
     html = statistics(client)
     assert "data-working" not in html
     assert "words of the response" in html
     assert html.count("<svg") == html.count("</svg>") >= 2
     assert "The run has changed" not in html
     known = client.app.state.statistics.runs[run]
-    statistics(client)
+    begin(client)
     assert client.app.state.statistics.runs[run] is known
     with RunDir(run) as folder:
         folder.remember("something", "new")
     assert "The run has changed" in page_of(client, "/runs/data/statistics")
     monkeypatch.setattr(
-        statistics_area, "_compute", lambda _, anew: statistics_area._note(anew, {"found": known.found})
+        statistics_area, "_compute", lambda _, anew, __: statistics_area._note(anew, {"found": known.found})
     )
-    client.post("/api/runs/data/statistics", {})
+    begin(client, anew=True)
     assert "The run has changed" not in statistics(client)
     assert client.app.state.statistics.runs[run] is not known
     chinese = client.get("/runs/data/statistics", accept="text/html", cookie="lang=zh").text
@@ -321,13 +351,34 @@ def test_statistics_are_computed_once_and_anew_when_wanted(
     assert "中位数（虚线）" in chinese
 
 
-def test_a_problem_is_told_and_can_be_tried_again(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (runs / "odd").mkdir()
+def bare(run: Path) -> Path:
+    run.mkdir(parents=True)
+    (run / "state.sqlite").touch()
+    return run
 
-    def broken(run: Path, known: Any) -> None:
+
+def test_only_runs_have_statistics_and_no_other_site_begins_them(
+    client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_area, "_compute", lambda *_: pytest.fail("begun"))
+    (runs / "folder").mkdir()
+    bare(runs / "run")
+    for name in ("folder", "nowhere"):
+        assert client.get(f"/runs/{name}/statistics").status == 404
+        assert client.post(f"/api/runs/{name}/statistics", {}).status == 404
+    assert client.post("/api/runs/run/statistics", {}, origin="http://evil.example").status == 403
+    assert client.get("/runs/run/statistics").status == 200
+    assert not client.app.state.statistics.runs
+
+
+def test_a_problem_is_told_and_can_be_tried_again(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare(runs / "odd")
+
+    def broken(run: Path, known: Any, closed: Any) -> None:
         known.problem = "<b>It broke.</b>"
 
     monkeypatch.setattr(statistics_area, "_compute", broken)
+    begin(client, "odd")
     html = statistics(client, "odd")
     assert "&lt;b&gt;It broke." in html
     assert 'id="anew"' in html
@@ -342,13 +393,39 @@ def test_what_the_worker_says_is_noted() -> None:
     assert (known.missing, known.ended) == ("pip install x", True)
 
 
-def test_few_runs_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics_area, "_compute", lambda _, known: setattr(known, "problem", "x"))
+def test_few_runs_are_remembered_and_none_at_work_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, at_once, most = Event(), 0, 0
+
+    def wait(run: Path, known: Any, closed: Any) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        go.wait(5)
+        known.problem = "x"
+        at_once -= 1
+
+    monkeypatch.setattr(statistics_area, "_compute", wait)
     computed = statistics_area.Computed()
-    for n in range(20):
-        computed.of(tmp_path / str(n))
-    assert len(computed.runs) == 8
-    assert tmp_path / "19" in computed.runs
+    begun = [computed.begin(tmp_path / str(n)) for n in range(20)]
+    assert [computed.begin(tmp_path / str(n)) for n in range(20)] == begun
+    assert len(computed.runs) == 20
+    go.set()
+    computed._pool.shutdown()
+    assert most == 1
+    computed.begin(tmp_path / "19")
+    assert list(computed.runs) == [tmp_path / str(n) for n in range(12, 20)]
+
+
+def test_what_is_at_work_ends_with_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics_area.sys, "executable", str(slow := tmp_path / "slow"))
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    computed = statistics_area.Computed()
+    first, second = computed.begin(tmp_path / "first"), computed.begin(tmp_path / "second")
+    started = time.monotonic()
+    computed.close()
+    assert time.monotonic() - started < 5
+    assert (first.problem, second.ended) == ("The computation broke off.", False)
 
 
 def test_the_worker_tells_the_same_figures_as_the_report(tmp_path: Path) -> None:

@@ -35,9 +35,10 @@ def create_app(state: WebState, *, key: str | None = None, hosts: frozenset[str]
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(state.indexes.close)
+        await run_in_threadpool(statistics.close, app)
         await state.models.aclose()
 
     app = _Guarded(title="reflectune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -21,12 +22,14 @@ from reflectune.web.drawings import drawing
 from reflectune.web.pages import language_of, show, text
 from reflectune.web.state import state_of
 
-__all__ = ["router"]
+__all__ = ["close", "router"]
 
 router = APIRouter()
 
 _KEPT = 8
-"""So many runs' statistics are kept; the one that was not looked at for the longest time goes first."""
+"""So many runs' statistics are kept; of those that have ended the one that was not looked at for longest goes first."""
+_LOOK = 0.2
+"""Seconds after which to look whether a process has ended."""
 _DATABASE = "state.sqlite"
 _PICTURE = "statistics.picture_"
 
@@ -57,37 +60,62 @@ class Computing:
         return self.found is not None or bool(self.problem or self.missing)
 
 
-@dataclass(slots=True)
 class Computed:
-    """The statistics that this app has computed, by the run's folder."""
+    """The statistics that this app has computed, by the run's folder; one run after the other."""
 
-    runs: OrderedDict[Path, Computing] = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
+    def __init__(self) -> None:
+        self.runs: OrderedDict[Path, Computing] = OrderedDict()
+        self._lock = Lock()
+        self._pool = ThreadPoolExecutor(1)
+        self._closed = Event()
 
-    def of(self, run: Path, *, anew: bool = False) -> Computing:
-        """The statistics of a run; they are begun where there are none, and anew where that is wanted."""
-        with self.lock:
+    def of(self, run: Path) -> Computing | None:
+        """The statistics of a run; `None` where nobody has begun them."""
+        with self._lock:
+            if run in self.runs:
+                self.runs.move_to_end(run)
+            return self.runs.get(run)
+
+    def begin(self, run: Path, *, anew: bool = False) -> Computing:
+        """Begin the statistics of a run where there are none, and anew where that is wanted and they have ended."""
+        with self._lock:
             known = self.runs.get(run)
             if known is None or (anew and known.ended):
                 known = self.runs[run] = Computing(mark_of(run))
-                Thread(target=_compute, args=(run, known), daemon=True).start()
+                self._pool.submit(self._work, run, known)
             self.runs.move_to_end(run)
-            while len(self.runs) > _KEPT:
-                self.runs.popitem(last=False)
+            ended = [other for other, one in self.runs.items() if one.ended and one is not known]
+            for other in ended[: max(0, len(self.runs) - _KEPT)]:
+                del self.runs[other]
             return known
 
+    def close(self) -> None:
+        """End what is at work, and begin nothing more."""
+        self._closed.set()
+        self._pool.shutdown(cancel_futures=True)
 
-class Nothing(BaseModel):
-    """An empty object."""
+    def _work(self, run: Path, known: Computing) -> None:
+        known.mark = mark_of(run)
+        try:
+            _compute(run, known, self._closed)
+        finally:
+            if not known.ended:
+                known.problem = "The computation broke off."
+
+
+class Wish(BaseModel):
+    """Whether to compute them anew where they are there."""
 
     model_config = ConfigDict(extra="forbid")
+
+    anew: bool = False
 
 
 @router.get("/runs/{name}/statistics")
 def page(request: Request, name: str) -> HTMLResponse:
-    """The page: the statistics where they are there, else how far they are."""
-    run = state_of(request).run(name)
-    known = _computed(request).of(run)
+    """The page: the statistics where they are there, else how far they are; its script begins them."""
+    run = _run(request, name)
+    known = _computed(request).of(run) or Computing(mark_of(run))
     language = language_of(request)
     found = known.found or {}
     return show(
@@ -104,16 +132,37 @@ def page(request: Request, name: str) -> HTMLResponse:
 @router.get("/api/runs/{name}/statistics")
 def progress(request: Request, name: str) -> dict[str, Any]:
     """How far the statistics are."""
-    known = _computed(request).of(state_of(request).run(name))
+    known = _computed(request).of(_run(request, name))
+    if known is None:
+        raise HTTPException(404, "Nobody has begun these statistics.")
     what, done, of = known.progress
     return {"ended": known.ended, "what": what, "done": done, "of": of}
 
 
 @router.post("/api/runs/{name}/statistics")
-def anew(request: Request, name: str, _: Nothing) -> dict[str, Any]:
-    """Compute them anew."""
-    known = _computed(request).of(state_of(request).run(name), anew=True)
+def begin(request: Request, name: str, wish: Wish) -> dict[str, Any]:
+    """Compute them."""
+    known = _computed(request).begin(_run(request, name), anew=wish.anew)
     return {"ended": known.ended}
+
+
+def close(app: FastAPI) -> None:
+    """End what an app computes."""
+    found: Computed | None = getattr(app.state, "statistics", None)
+    if found is not None:
+        found.close()
+
+
+def _run(request: Request, name: str) -> Path:
+    """The folder of a run.
+
+    Raises:
+        HTTPException: 404: there is no such folder, or it holds no run.
+    """
+    run = state_of(request).run(name)
+    if not (run / _DATABASE).is_file():
+        raise HTTPException(404, "There is no such run.")
+    return run
 
 
 def mark_of(run: Path) -> Mark:
@@ -137,22 +186,29 @@ def _computed(request: Request) -> Computed:
     return found
 
 
-def _compute(run: Path, known: Computing) -> None:
-    """Let a process of its own compute the statistics of a run, and note what it says."""
+def _compute(run: Path, known: Computing, closed: Event) -> None:
+    """Let a process of its own compute the statistics of a run, and note what it says; it ends when the app does."""
     command = [sys.executable, "-m", "reflectune.report.worker", str(run)]
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:  # noqa: S603
             assert process.stdin is not None
             assert process.stdout is not None
+            Thread(target=_end, args=(process, closed), daemon=True).start()
             process.stdin.write(orjson.dumps({language: _texts(language) for language in ("en", "zh")}))
             process.stdin.close()
             for line in process.stdout:
                 _note(known, orjson.loads(line))
     except (OSError, ValueError) as error:
         known.problem = str(error)
-    if not known.ended:
-        known.problem = "The computation broke off."
+
+
+def _end(process: subprocess.Popen[bytes], closed: Event) -> None:
+    """End a process when the app closes, unless it ends by itself before."""
+    while process.poll() is None:
+        if closed.wait(_LOOK):
+            process.kill()
+            return
 
 
 def _note(known: Computing, said: dict[str, Any]) -> None:

@@ -26,10 +26,17 @@ async function look() {
   setTimeout(look, EVERY);
 }
 
-if ("working" in place.dataset) setTimeout(look, EVERY);
+if ("working" in place.dataset) {
+  try {
+    await api(address, {});
+    setTimeout(look, EVERY);
+  } catch {
+    // base.js says why
+  }
+}
 
 document.getElementById("anew")?.addEventListener("click", async (event) => {
   event.currentTarget.disabled = true;
-  await api(address, {});
+  await api(address, { anew: true });
   location.reload();
 });
