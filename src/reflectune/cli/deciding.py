@@ -11,8 +11,12 @@ from pydantic import ValidationError
 from reflectune.cli.screen import say
 from reflectune.errors import InputError, RunError
 from reflectune.records import Version
+from reflectune.recycling import STAGE
+from reflectune.runs import RunDir, StoredRow
 from reflectune.runs.deciding import Said, decide, deciding_in
 
+_DIGITS = 18
+"""No position has more."""
 Wanted = Literal["accept", "reject", "undo"]
 
 
@@ -32,6 +36,7 @@ def carry_out(run: Path, row: str, wanted: Wanted | Path, *, note: str, quiet: b
         SettingsError: The edit lacks a text.
     """
     with deciding_in(run) as folder:
+        row_of(folder, row)
         if isinstance(wanted, Path):
             decide(folder, row, Said("edit", _edited(wanted), note))
         elif wanted != "undo":
@@ -39,6 +44,26 @@ def carry_out(run: Path, row: str, wanted: Wanted | Path, *, note: str, quiet: b
         elif not folder.decisions.undo(row):
             raise RunError(f"Nothing was decided about row {row}.", mend=f"See: reflectune runs show {run} --row {row}")
     say(f"The data files follow with: reflectune runs write {shlex.quote(str(run))}", quiet=quiet)
+
+
+def row_of(run: RunDir, name: str) -> StoredRow:
+    """A row of a run.
+
+    Args:
+        run: The run.
+        name: The row's id. Its number on a page is not it.
+
+    Raises:
+        RunError: There is no row with this id.
+    """
+    found = next(run.rows(STAGE, row=name), None)
+    if found is not None:
+        return found
+    mend = "The ids are in the data that it wrote."
+    meant = run.tracks.at(int(name)) if name.isascii() and name.isdecimal() and len(name) <= _DIGITS else None
+    if meant is not None:
+        mend = f"What the pages call row {name} has the id {meant}: --row {shlex.quote(meant)}"
+    raise RunError(f"The run {run.path} has no row {name}.", mend=mend)
 
 
 def _edited(path: Path) -> Version:

@@ -70,13 +70,14 @@ def show(
     """
     import orjson
 
+    from reflectune.cli.deciding import row_of
     from reflectune.cli.screen import err
     from reflectune.recycling import STAGE
     from reflectune.runs import RunDir
 
     with RunDir(run, look=True) as folder:
         if row is not None:
-            _show_row(_row_of(folder, row), as_json=json)
+            _show_row(row_of(folder, row), as_json=json)
         elif failed:
             if not folder.counts(STAGE).failed:
                 err.print("No row failed.")
@@ -288,16 +289,6 @@ def _totals(run: Path) -> dict[str, Any]:
         "completion_tokens": sum(part.completion_tokens for part in spent),
     }
     return {"run": str(run), **known, **counts, **replies}
-
-
-def _row_of(run: RunDir, name: str) -> StoredRow:
-    from reflectune.errors import RunError
-    from reflectune.recycling import STAGE
-
-    found = next(run.rows(STAGE, row=name), None)
-    if found is None:
-        raise RunError(f"The run {run.path} has no row {name}.", mend="The ids are in the data that it wrote.")
-    return found
 
 
 def _show_row(row: StoredRow, *, as_json: bool) -> None:
