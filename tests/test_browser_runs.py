@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,26 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app over one run."""
-    runs = tmp_path_factory.mktemp("shown") / "runs"
+def oracle() -> Iterator[Loopback]:
+    """Answers where failed rows are tried again."""
+    with Loopback() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, oracle: Loopback) -> Iterator[App]:
+    """The app over runs to look at, to edit and to try again, and a folder that is none."""
+    folder = tmp_path_factory.mktemp("shown")
+    runs, data = folder / "runs", folder / "again.json"
     make(runs / "data")
+    shutil.copytree(runs / "data", runs / "mended")
+    data.write_text(json.dumps([{"instruction": "Copy this.", "output": "this"}]))
+    make(runs / "again", oracle=f"m@{oracle.base_url}", data=str(data))
     (runs / "judged").mkdir()
     connect(runs / "judged" / "state.sqlite").close()
     for name in ("verdicts.jsonl", "evaluation.json"):
         (runs / "judged" / name).write_text("")
-    with started(runs) as running:
+    with started(runs, env={"OPENAI_API_KEY": "sk-secret-of-the-test"}) as running:
         yield running
 
 
@@ -45,14 +57,15 @@ def titles(page: Any) -> list[str]:
 
 
 def stored(runs: Path, name: str) -> Any:
-    with RunDir(runs / "data", look=True) as run:
+    with RunDir(runs / "mended", look=True) as run:
         return next(run.rows("recycle", row=name))
 
 
 def test_the_runs_are_listed_and_one_is_opened(shown: App, page: Any) -> None:
     page.goto(shown.url)
-    assert "7 rows: 4 rewritten, 2 failed, 1 pending" in page.inner_text("#runs")
-    page.get_by_role("link", name="data").click()
+    run = page.locator("#runs article", has=page.get_by_role("link", name="data", exact=True))
+    assert "7 rows: 4 rewritten, 2 failed, 1 pending" in run.inner_text()
+    page.get_by_role("link", name="data", exact=True).click()
     page.wait_for_selector("#reasons tr")
     assert page.locator("#counts").inner_text().split() == [
         "Rows",
@@ -103,6 +116,16 @@ def test_rows_are_searched_filtered_and_sorted(shown: App, page: Any) -> None:
     page.get_by_role("button", name="r-IFD", exact=True).click()
     page.wait_for_function("() => document.querySelector('[aria-sort=ascending]')?.textContent.startsWith('r-IFD')")
     assert titles(page)[0].startswith("Name the weather")
+    page.get_by_label("Sort by").select_option("change")
+    page.get_by_label("At most").fill("50")  # per cent, as the column shows it
+    page.keyboard.press("Tab")
+    page.wait_for_function("() => /^[1-6] rows$/.test(document.querySelector('#total').textContent)")
+    assert "high=0.5" in page.url
+    shares = [int(words.rstrip("%")) for words in page.locator("#lines td[data-name=Change]").all_inner_texts()]
+    assert shares
+    assert max(shares) <= 50
+    page.reload()
+    page.wait_for_function("() => document.querySelector('#high').value === '50'")
     page.get_by_label("Search").fill("no such words")
     page.wait_for_selector("#nothing:not([hidden])")
 
@@ -119,7 +142,7 @@ def test_versions_are_compared_by_keys(shown: App, page: Any) -> None:
     assert boxes[0]["y"] == boxes[1]["y"] == boxes[2]["y"]
     critique, text = q.locator(".critique").bounding_box(), q.locator(".of-response").bounding_box()
     assert critique["y"] + critique["height"] <= text["y"]  # before what came of it
-    assert "Instruction: detail." in q.locator(".critique").inner_text()
+    assert "detail 4 More detail of the instruction." in " ".join(q.locator(".critique").inner_text().split())
     assert q.locator(".of-instruction ins").inner_text().strip() == "Say why."
     assert page.locator(".outcome").inner_text().startswith("Selected: QA: both.")
     page.keyboard.press("d")
@@ -140,10 +163,8 @@ def test_versions_are_compared_by_keys(shown: App, page: Any) -> None:
     page.wait_for_selector("#one:not([hidden])")
 
 
-def test_a_row_is_edited_rejected_and_taken_back(app: Callable[..., App], page: Any, tmp_path: Path) -> None:
-    make(tmp_path / "data")
-    running = app(tmp_path)
-    page.goto(f"{running.url}/runs/data/rows/0")
+def test_a_row_is_edited_rejected_and_taken_back(shown: App, page: Any) -> None:
+    page.goto(f"{shown.url}/runs/mended/rows/0")
     page.wait_for_selector("#side-QA")
     page.keyboard.press("e")
     page.wait_for_selector("#edit:not([hidden])")
@@ -153,8 +174,9 @@ def test_a_row_is_edited_rejected_and_taken_back(app: Callable[..., App], page: 
     page.wait_for_selector("#side-human")
     assert "snows & <b>hails</b>" in page.locator("#side-human .of-response ins").inner_text()
     assert page.locator("#side-human .critique").count() == 0
-    assert "in the data" in page.locator("#side-human").inner_text()
-    assert stored(tmp_path, "weather").standing.version.response == "It snows & <b>hails</b>."
+    assert "goes into recycled.jsonl" in page.locator("#side-human").inner_text()
+    assert page.locator(".outcome").inner_text().startswith("out of date")
+    assert stored(shown.runs, "weather").standing.version.response == "It snows & <b>hails</b>."
     page.wait_for_selector("#next:enabled")  # once the index is made
     page.keyboard.press("j")
     page.wait_for_function("() => location.pathname.endsWith('/rows/1')")
@@ -165,8 +187,8 @@ def test_a_row_is_edited_rejected_and_taken_back(app: Callable[..., App], page: 
     assert "It is dull." in page.inner_text("#part")
     page.keyboard.press("Escape")
     page.wait_for_selector("#list:not([hidden])")
-    page.wait_for_function("() => document.querySelectorAll('#lines .chip').length === 2")
-    page.goto(f"{running.url}/runs/data")
+    page.wait_for_function("() => document.querySelectorAll('#lines .status .chip').length === 2")
+    page.goto(f"{shown.url}/runs/mended")
     with page.expect_download() as got:
         page.get_by_role("button", name="Download the data").click()
     rows = [json.loads(line) for line in Path(got.value.path()).read_text().splitlines()]
@@ -176,13 +198,36 @@ def test_a_row_is_edited_rejected_and_taken_back(app: Callable[..., App], page: 
         ("long", ""),
     ]
     assert rows[0]["output"] == "It snows & <b>hails</b>."
-    page.goto(f"{running.url}/runs/data/rows/1")
+    page.goto(f"{shown.url}/runs/mended/rows/1")
     page.wait_for_selector("#decided")
     page.keyboard.press("u")
     page.wait_for_selector("#decided", state="detached")
     page.keyboard.press("a")
     page.wait_for_selector("#decided")
-    assert stored(tmp_path, "chinese").decision.verdict == "accept"
+    assert stored(shown.runs, "chinese").decision.verdict == "accept"
+
+
+def test_an_edit_is_not_lost_without_a_word(shown: App, browser: Any) -> None:
+    with tab(browser) as (page, watched):
+        page.goto(f"{shown.url}/runs/mended/rows/0")
+        page.wait_for_selector("#next:enabled")
+        page.wait_for_selector("#side-QA")
+        page.keyboard.press("e")
+        page.locator("#edit textarea[name=response]").fill("Mine.")
+        colours = page.evaluate("""() => {
+            const key = getComputedStyle(document.querySelector('#edit [type=submit] kbd'));
+            return [key.color, key.backgroundColor];
+        }""")
+        assert colours[0] != colours[1]
+        for leave in ("next", "back", "cancel"):
+            page.locator(f"#{leave}").click()
+            assert page.locator("#edit textarea[name=response]").input_value() == "Mine."
+            assert page.locator("#edit").is_visible()
+        page.keyboard.press("Escape")
+        page.get_by_role("link", name="Statistics").click()
+        page.wait_for_timeout(300)
+        assert page.locator("#edit").is_visible()
+        assert [words.partition(":")[0] for words in watched.faults] == ["dialog"] * 5
 
 
 def test_harmful_data_is_shown_harmlessly(shown: App, page: Any) -> None:
@@ -233,16 +278,11 @@ def test_a_narrow_screen_shows_one_version_at_a_time(shown: App, browser: Any) -
         assert not watched.faults
 
 
-def test_failed_rows_are_tried_again_from_the_page(app: Callable[..., App], page: Any, tmp_path: Path) -> None:
-    with Loopback() as server:
-        data = tmp_path / "data.json"
-        data.write_text(json.dumps([{"instruction": "Copy this.", "output": "this"}]))
-        make(tmp_path / "runs" / "data", oracle=f"m@{server.base_url}", data=str(data))
-        running = app(tmp_path / "runs", env={"OPENAI_API_KEY": "sk-secret-of-the-test"})
-        page.goto(f"{running.url}/runs/data")
-        page.get_by_label("copy").check()
-        page.get_by_role("button", name="Try failed rows again").click()
-        page.wait_for_function("() => document.querySelector('#job-state').textContent === 'Done.'", timeout=60_000)
-        assert not re.search("sk-secret", page.content())
-        assert page.locator("#reasons tr", has_text="copy").count() == 0
-        assert server.stats()["requests"] >= 1
+def test_failed_rows_are_tried_again_from_the_page(shown: App, oracle: Loopback, page: Any) -> None:
+    page.goto(f"{shown.url}/runs/again")
+    page.get_by_label("copy").check()
+    page.get_by_role("button", name="Try failed rows again").click()
+    page.wait_for_function("() => document.querySelector('#job-state').textContent === 'Done.'", timeout=60_000)
+    assert not re.search("sk-secret", page.content())
+    assert page.locator("#reasons tr", has_text="copy").count() == 0
+    assert oracle.stats()["requests"] >= 1

@@ -17,7 +17,8 @@ import pytest
 
 from asgi import Client
 from loopback import Loopback
-from reflectune.runs import RunDir
+from reflectune.records import Version
+from reflectune.runs import RunDir, Selected
 from reflectune.runs.deciding import Said, decide, deciding_in
 from reflectune.runs.lock import holder
 from reflectune.runs.store import connect as connect_to
@@ -263,6 +264,29 @@ def test_chinese_is_compared_by_its_characters(client: Client) -> None:
     html = client.get(f"/runs/data/rows/{CHINESE}/part").text
     assert "今天<ins>北京</ins>天气很好" in html
     assert "Not selected." in html
+
+
+def test_names_of_criteria_and_reasons_are_in_the_language_of_the_page(client: Client) -> None:
+    html = client.get(f"/runs/data/rows/{CHINESE}/part", cookie="lang=zh").text
+    assert "准确性" in html
+    assert "新回答没有更好" in html
+    assert ">accuracy<" not in html
+    assert 'title="response-not-better"' in html  # the name that commands take
+
+
+def test_what_select_said_before_a_decision_is_out_of_date(client: Client, run: Path) -> None:
+    part = f"/runs/data/rows/{CHINESE}/part"
+    assert "out of date" not in client.get(part).text
+    with deciding_in(run) as folder:
+        decide(folder, "chinese", Said("edit", Version(instruction="a", response="b")))
+    assert "out of date" in client.get(part).text
+    assert f"reflectune runs write {run}" in client.get(part).text
+    with RunDir(run) as folder:
+        folder.keep_selection([("chinese", Selected(kept=True, version="human", reason="edited-by-hand"))])
+    assert "out of date" not in client.get(part).text
+    with deciding_in(run) as folder:
+        decide(folder, "chinese", Said("reject"))
+    assert "out of date" in client.get(part).text
 
 
 def test_a_failure_is_shown_with_what_the_oracle_said(client: Client) -> None:

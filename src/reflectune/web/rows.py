@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ def row_page(request: Request, name: str, position: int) -> HTMLResponse:
 def row_part(request: Request, name: str, position: int) -> HTMLResponse:
     """What a row's page shows of it, as a part of a page."""
     with _row(request, name, position) as shown:
-        return show(request, "row.html", shown=shown, row=shown.row, name=name)
+        folder = shlex.quote(str(state_of(request).run(name)))
+        return show(request, "row.html", shown=shown, row=shown.row, folder=folder)
 
 
 @router.get("/api/runs/{name}/rows")

@@ -97,6 +97,7 @@ class Shown:
         scored: Whether a student scored it.
         lacks: What could not be scored, and why.
         selected: What `select` said of it.
+        outdated: Whether people decided otherwise since it did.
         edit: What an edit begins with.
     """
 
@@ -106,18 +107,21 @@ class Shown:
     scored: bool
     lacks: tuple[str, ...]
     selected: Selected | None
+    outdated: bool
     edit: Version | None
 
 
 def shown_row(position: int, row: StoredRow, scores: Scored | None, selected: Selected | None) -> Shown:
     """Put a row together for its page."""
+    outdated = selected is not None and _outdated(row, selected)
     return Shown(
         position=position,
         row=row,
-        sides=tuple(_sides(row, scores, selected)),
+        sides=tuple(_sides(row, scores, None if outdated else selected)),
         scored=scores is not None,
         lacks=tuple(f"{lack.version}: {lack.detail}" for lack in scores.unscored) if scores else (),
         selected=selected,
+        outdated=outdated,
         edit=_begin(row),
     )
 
@@ -188,6 +192,16 @@ def _critique(rewrite: Rewrite) -> Critique:
 
 def _mean(remarks: tuple[Remark, ...]) -> float | None:
     return sum(remark.score for remark in remarks) / len(remarks) if remarks else None
+
+
+def _outdated(row: StoredRow, selected: Selected) -> bool:
+    """Whether `select` would say something else now because of what people decided since."""
+    if row.rejected:
+        return selected.kept
+    edited = row.standing is not None and row.standing.name == HUMAN
+    if edited and row.gates and selected.reason.startswith("gate-"):
+        return False  # a marked row is left out, whoever wrote it
+    return selected.reason == "rejected-by-hand" or edited != (selected.reason == "edited-by-hand")
 
 
 def _begin(row: StoredRow) -> Version | None:

@@ -78,6 +78,19 @@ async function open(position, { push = true } = {}) {
   scrollTo(0, 0);
 }
 
+/** Whether an edit was begun that is not saved. */
+function unsaved() {
+  const form = $("edit");
+  return Boolean(form) && !form.hidden && [...form.querySelectorAll("textarea")].some((field) => field.value !== field.defaultValue);
+}
+
+/** Close the edit; asks first where it would be lost. Returns whether it is closed. */
+function leave() {
+  if (unsaved() && !confirm(text("rows.leave"))) return false;
+  if ($("edit")) { $("edit").hidden = true; $("edit").reset(); }
+  return true;
+}
+
 function told() {
   const found = state.place >= 0;
   $("place").textContent = found ? text("rows.of", { place: number(state.offset + state.place + 1), total: number(state.total) }) : "";
@@ -86,6 +99,7 @@ function told() {
 }
 
 function back({ push = true } = {}) {
+  if (push && !leave()) return;
   $("one").hidden = true;
   $("list").hidden = false;
   if (push) history.pushState(null, "", address(null));
@@ -106,7 +120,7 @@ async function step(by) {
     return;
   }
   let place = state.place + by;
-  if (state.place < 0 || state.offset + place < 0 || state.offset + place >= state.total) return;
+  if (state.place < 0 || state.offset + place < 0 || state.offset + place >= state.total || !leave()) return;
   if (place < 0 || place >= state.rows.length) {
     state.offset += by * PAGE;
     await list({ keep: true });
@@ -135,7 +149,7 @@ function press(verdict) {
     $("edit").elements.response.focus();
     return;
   }
-  decide(verdict);
+  if (leave()) decide(verdict);
 }
 
 function unmark() {
@@ -168,7 +182,8 @@ $("part").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (button.dataset.verdict) press(button.dataset.verdict);
-  else if (button.id === "cancel") { $("edit").hidden = true; $("edit").reset(); }
+  else if (button.id === "cancel") leave();
+  else if (button.dataset.copy) navigator.clipboard.writeText(button.dataset.copy).then(() => say(text("rows.copied")), () => {});
   else if (button.dataset.more) whole(button).catch(() => {});
   else if (button.role === "tab" || button.getAttribute("role") === "tab") {
     for (const tab of document.querySelectorAll("#part [role=tab]")) tab.setAttribute("aria-selected", String(tab === button));
@@ -219,7 +234,7 @@ const KEYS = {
   j: () => step(1), k: () => step(-1), a: () => press("accept"), r: () => press("reject"), e: () => press("edit"), u: () => press("undo"),
   d: () => { if (!$("one").hidden) unmark(); },
   c: () => { if (!$("one").hidden) foldAll(!state.critiques); },
-  "/": () => { if ($("list").hidden) back(); $("search").focus(); $("search").select(); },
+  "/": () => { if ($("list").hidden) back(); if ($("list").hidden) return; $("search").focus(); $("search").select(); },
   "?": () => $("help").showModal(),
   Enter: () => { if (!$("list").hidden && state.current !== null) open(state.current); },
   Escape: () => { if (!$("one").hidden) back(); },
@@ -228,7 +243,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || event.isComposing) return;
   const writes = event.target.closest("input:not([type=checkbox]), textarea, select");
   if (writes) {
-    if (event.key === "Escape") { writes.blur(); if (writes.closest("#edit")) $("edit").hidden = true; }
+    if (event.key === "Escape") { if (!writes.closest("#edit") || leave()) writes.blur(); }
     return;
   }
   if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
@@ -238,7 +253,10 @@ document.addEventListener("keydown", (event) => {
   what();
 });
 
+addEventListener("beforeunload", (event) => { if (unsaved()) event.preventDefault(); });
+
 addEventListener("popstate", async () => {
+  if (!leave()) { history.pushState(null, "", address(state.current)); return; }
   fill(new URLSearchParams(location.search));
   const found = location.pathname.match(/\/rows\/(\d+)$/);
   if (found) await open(Number(found[1]), { push: false });

@@ -17,6 +17,10 @@ export function asked() {
   const query = new URLSearchParams();
   for (const field of $("ask").elements) {
     if (!field.name || !field.value || (field.closest("#range")?.hidden)) continue;
+    if ("limit" in field.dataset && $("sort").value === "change") {
+      query.append(field.name, Number((field.value / 100).toFixed(9))); // shown as a percentage, asked for as a share
+      continue;
+    }
     if ((field.name === "sort" && field.value === "position") || (field.name === "order" && field.value === "asc")) continue;
     query.append(field.name, field.value);
   }
@@ -30,17 +34,33 @@ export function fill(query) {
     const value = field.name && query.get(field.name);
     if (!value) continue;
     if (field.dataset.filter && ![...field.options].some((option) => option.value === value)) field.append(option(field.dataset.filter, value));
-    field.value = value;
+    field.value = "limit" in field.dataset && query.get("sort") === "change" ? Number((100 * value).toFixed(7)) : value;
   }
   ranged();
 }
 
 /** The limits are there for what is a number. */
-export function ranged() { $("range").hidden = !RANGED.has($("sort").value); }
+export function ranged() {
+  $("range").hidden = !RANGED.has($("sort").value);
+  for (const unit of document.querySelectorAll("#range .unit")) unit.hidden = $("sort").value !== "change";
+}
 
 function option(filter, value, count) {
   const told = named(filter, value);
   return element("option", { value }, count === undefined ? told : `${told} (${number(count)})`);
+}
+
+/** What a reason is called. */
+function reason(name) {
+  const told = text(`rows.why_${name}`);
+  return told === `rows.why_${name}` ? (name === "none" ? text("rows.none") : name) : told;
+}
+
+/** Whether people decided otherwise since `select` spoke of a row; a marked row is left out whoever wrote it. */
+function outdated(line) {
+  if (line.kept === null || (line.human === "edit" && line.gates && line.why.startsWith("gate-"))) return false;
+  if (line.human === "reject") return Boolean(line.kept);
+  return line.why === "rejected-by-hand" || (line.human === "edit") !== (line.why === "edited-by-hand");
 }
 
 /** What a value of a filter is called. */
@@ -48,6 +68,7 @@ function named(filter, value) {
   const known = { status: `rows.${value}`, human: value === "none" ? "rows.undecided" : `rows.human_${value}`, won: `rows.version_${value}` }[filter];
   const told = known && text(known);
   if (told && told !== known) return told;
+  if (filter === "reason" || filter === "why") return reason(value);
   return value === "none" ? text("rows.none") : value;
 }
 
@@ -89,14 +110,14 @@ function cell(column, line, query) {
     const made = element("td", { class: "status" });
     const kind = { rewritten: "good", failed: "bad" }[line.status] ?? "";
     made.append(element("span", { class: kind }, text(`rows.${line.status}`)));
-    if (line.reason) made.append(" ", element("bdi", {}, line.reason));
+    if (line.reason) made.append(" ", element("bdi", { title: line.reason }, reason(line.reason)));
     if (line.human) made.append(" ", element("span", { class: "chip" }, text(`rows.human_${line.human}`)));
     return made;
   }
   if (column === "won") {
     const told = line.won && text(`rows.version_${line.won}`);
     const words = line.kept === null ? "" : line.kept ? told : text("rows.not_kept");
-    return element("td", { class: words ? "" : "empty", "data-name": text("rows.short_won"), title: line.why }, words);
+    return element("td", { class: words ? "" : "empty", "data-name": text("rows.short_won"), title: line.why && reason(line.why) }, words, outdated(line) ? element("span", { class: "chip warn", title: text("rows.to_update") }, text("rows.outdated")) : null);
   }
   const words = figure(column, line[column]);
   return element("td", { class: words ? "figure" : "figure empty", "data-name": text(`rows.short_${column}`) }, words);
