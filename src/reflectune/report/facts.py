@@ -98,15 +98,19 @@ def facts_of(folder: RunDir) -> Facts:
 def evaluations_of(run: Path) -> Iterator[tuple[Path, Evaluation]]:
     """The evaluations that belong to a run, the oldest first.
 
-    They are those in its folder or below it, and of those in the folders beside it the ones that are named after it or
-    were made of its files. One that cannot be read is left out: `reflectune leaderboard` tells what is wrong with it.
+    They are those in its folder or below it, and of those in the folders beside it the ones that were made of its files
+    or are of a model in its folder, which figures call by the names of both. One that cannot be read is left out:
+    `reflectune leaderboard` tells what is wrong with it.
     """
     beside = {path.parent for path in run.resolve().parent.glob(f"*/{FILE}")}
     found = dict(find_evaluations(run)[0])
+    models = {f"{run.resolve().name}-{inside.name}" for inside in run.iterdir() if inside.is_dir()}
     for folder in sorted(beside - {path.resolve() for path in found}):
         with suppress(RunError):
             evaluation = Evaluation.load(folder / FILE)
-            if folder.name.startswith(f"{run.resolve().name}-") or _mentions(evaluation.settings, run.resolve()):
+            if _mentions(evaluation.settings, run.resolve()) or any(
+                score.model in models for score in evaluation.scores
+            ):
                 found[folder] = evaluation
     yield from found.items()
 
