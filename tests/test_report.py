@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflectune.cli import app
+from reflectune.criteria import mean_score
 from reflectune.errors import MissingExtraError, ReflectuneError, RunError
 from reflectune.evaluate.scores import Evaluation, Score
 from reflectune.page import page
@@ -26,7 +27,7 @@ from reflectune.report.facts import evaluations_of
 from reflectune.report.survey import survey
 from reflectune.runs import RunDir
 from reflectune.runs.deciding import Said, decide, deciding_in
-from shown_run import HARMFUL_ID, LONG, ORACLE, make
+from shown_run import HARMFUL_ID, LONG, ORACLE, make, remarks
 
 VOID = {"meta", "line", "rect", "path", "br"}
 
@@ -205,6 +206,11 @@ def test_the_survey_finds_critiques_scores_and_decisions(run: Path) -> None:
     assert found.critiques.after["response", "accuracy"][8] == 4
 
 
+def test_a_critique_of_nothing_has_no_mean() -> None:
+    assert mean_score(remarks("instruction", "response")) == 6
+    assert mean_score(()) is None
+
+
 # The page
 
 
@@ -320,16 +326,18 @@ def test_evaluations_of_the_run_and_beside_it_are_found(run: Path) -> None:
         Evaluation(command="benchmark", versions={}, settings=settings, scores=(score,)).save(folder)
 
     evaluated(run / "student", "below")
-    evaluated(run.parent / "data-gsm8k", "named after it")
+    evaluated(run.parent / "data-student-gsm8k", "data-student")
+    evaluated(run.parent / "data-zh-student-gsm8k", "data-zh-student")
     evaluated(run.parent / "judged", "of its files", files=[str(run / "recycled.jsonl"), "b.json"])
     evaluated(run.parent / "database", "another")
     evaluated(run.parent / "other", "other", files=["b.json"])
     (run.parent / "data-broken").mkdir()
     (run.parent / "data-broken" / "evaluation.json").write_text("{")
     found = {evaluation.scores[0].model for _, evaluation in evaluations_of(run)}
-    assert found == {"below", "named after it", "of its files"}
+    assert found == {"below", "data-student", "of its files"}
     written = write_report(run).page.read_text(encoding="utf-8")
-    assert "named after it" in written
+    assert "data-student" in written
+    assert "data-zh-student" not in written
     assert "12.5" in written
 
 

@@ -6,7 +6,7 @@ oracle reasons: it criticises first and rewrites last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -98,6 +98,12 @@ def _remarks(subject: Reflection, critique: BaseModel) -> tuple[Remark, ...]:
 
 
 @cache
+def mean_score(remarks: Iterable[Remark]) -> float | None:
+    """The mean score of a critique, 1 to 10; `None` of none."""
+    scores = [remark.score for remark in remarks]
+    return sum(scores) / len(scores) if scores else None
+
+
 def schema_of(model: type[BaseModel], *, text_limit: int | None = None) -> Schema:
     """The JSON schema of a type, as endpoints and grammars take it.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
+from reflectune.criteria import mean_score
 from reflectune.page.text import shown
 from reflectune.records import Remark, Rewrite, Version
 from reflectune.recycling import STAGE
 from reflectune.report.choice import Choice, Group, Picked
 from reflectune.report.markup import section, soft, text
-from reflectune.report.survey import mean
 from reflectune.runs import RunDir, StoredRow
 
 __all__ = ["rows"]
@@ -74,7 +74,7 @@ def _critique(rewrite: Rewrite) -> str:
 
 
 def _remarks(title: str, remarks: tuple[Remark, ...], below: str = "") -> str:
-    score = mean(remarks)
+    score = mean_score(remarks)
     lines = "\n".join(
         f"<tr><th scope=row>{escape(f'{remark.subject}: {remark.criterion}')}</th><td>{remark.score}</td>"
         f"<td class=remark dir=auto>{shown(remark.remark)}</td></tr>"

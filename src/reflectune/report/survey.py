@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from reflectune.criteria import mean_score
 from reflectune.evaluate.figures import words
 from reflectune.records import Recycled, Reflection, Remark, Version
 from reflectune.report.choice import Known
 from reflectune.runs import RunDir, StoredRow
 
-__all__ = ["Critiques", "Survey", "before_of", "mean", "survey"]
+__all__ = ["Critiques", "Survey", "before_of", "survey"]
 
 _HIGHEST = 10
 
@@ -85,12 +86,6 @@ def before_of(result: Recycled) -> tuple[Remark, ...]:
     return tuple(remarks.values())
 
 
-def mean(remarks: Iterable[Remark]) -> float | None:
-    """The mean score of a critique; `None` of none."""
-    scores = [remark.score for remark in remarks]
-    return sum(scores) / len(scores) if scores else None
-
-
 def _ratios(folder: RunDir) -> Iterator[tuple[str, dict[str, float | None]]]:
     for scored in folder.scores():
         yield scored.id, {name: scores.ifd_ppl for name, scores in scored.versions.items()}
@@ -102,8 +97,8 @@ def _known(name: str, old: Version, new: Version, result: Recycled | None, ifd: 
         id=name,
         asked=(words(old.question), words(new.question)),
         answered=(words(old.response), words(new.response)),
-        critique=mean(before_of(result)) if result else None,
-        critique_after=None if edited or result is None else mean(result.after),
+        critique=mean_score(before_of(result)) if result else None,
+        critique_after=None if edited or result is None else mean_score(result.after),
         ifd=ifd[0],
         ifd_after=ifd[1],
     )

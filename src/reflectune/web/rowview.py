@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from reflectune.criteria import mean_score
 from reflectune.language import length
 from reflectune.page.text import visible
 from reflectune.records import Remark, Rewrite, Scored, Version, VersionScores
@@ -150,7 +151,7 @@ def _sides(row: StoredRow, scores: Scored | None, selected: Selected | None) -> 
         yield Side(
             name=name,
             critique=_critique(rewrite) if rewrite else None,
-            after=Critique("", "after", after, _mean(after)) if name == best else None,
+            after=Critique("", "after", after, mean_score(after)) if name == best else None,
             fields=tuple(_fields(version, original)),
             words=length(version.response),
             scores=known.get(name),
@@ -182,16 +183,12 @@ def _critique(rewrite: Rewrite) -> Critique:
         of=rewrite.of,
         kind=rewrite.kind,
         remarks=rewrite.remarks,
-        mean=_mean(rewrite.remarks),
+        mean=mean_score(rewrite.remarks),
         link=rewrite.link,
         candidates=len(ballot.candidates) if ballot else 0,
         choice=ballot.choice + 1 if ballot else 0,
         reason=ballot.reason if ballot else "",
     )
-
-
-def _mean(remarks: tuple[Remark, ...]) -> float | None:
-    return sum(remark.score for remark in remarks) / len(remarks) if remarks else None
 
 
 def _outdated(row: StoredRow, selected: Selected) -> bool:

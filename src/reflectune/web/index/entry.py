@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from reflectune.criteria import mean_score
 from reflectune.language import length, prompt_language
-from reflectune.records import Remark, Scored, Version, VersionScores
+from reflectune.records import Scored, Version, VersionScores
 from reflectune.runs import HUMAN, Selected, StoredRow
 from reflectune.web.index.folding import joined
 
@@ -117,8 +118,8 @@ def entry_of(known: Known) -> Entry:
         instruction_after=length(after.question) if after else None,
         response_before=length(before.response) if before else None,
         response_after=length(after.response) if after else None,
-        score=_mean(row.result.rewrites[0].remarks) if row.result and row.result.rewrites else None,
-        score_after=_mean(row.result.after) if row.result else None,
+        score=mean_score(row.result.rewrites[0].remarks) if row.result and row.result.rewrites else None,
+        score_after=mean_score(row.result.after) if row.result else None,
         ifd_before=old.ifd_ppl,
         ifd_after=new.ifd_ppl,
         rifd_before=old.rifd_ppl,
@@ -148,10 +149,6 @@ def _versions(row: StoredRow) -> Iterator[Version]:
 def _scores(scored: Scored | None, name: str) -> VersionScores:
     known = scored.versions if scored and name != HUMAN else {}
     return next((scores for version, scores in known.items() if version == name), VersionScores())
-
-
-def _mean(remarks: Sequence[Remark]) -> float | None:
-    return sum(remark.score for remark in remarks) / len(remarks) if remarks else None
 
 
 def _difference(before: Version, after: Version) -> float:
