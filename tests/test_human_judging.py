@@ -462,14 +462,15 @@ def served(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], s
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
     )
-    assert process.stderr is not None
+    told = process.stderr if "--json" in flags else process.stdout
+    assert told is not None
     try:
         found = None
         while found is None:
-            line = process.stderr.readline()
+            line = told.readline()
             assert line, "the command ended"
-            found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        yield process, found[0]
+            found = re.match(r"(http://127\.0\.0\.1:\d+)/judging$", line)
+        yield process, found[1]
     finally:
         if process.poll() is None:
             process.kill()

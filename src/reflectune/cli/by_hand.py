@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import sys
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import typer
 from reflectune.cli.beside import named, others_in
 from reflectune.cli.hand_verdicts import Sat, conclude
 from reflectune.cli.judging import Asked, check_files, paired
-from reflectune.cli.screen import err, say
+from reflectune.cli.screen import say
 from reflectune.cli.verdicts import NOTE
 from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.judge.desk import Desk
@@ -84,7 +83,7 @@ def carry_out(hand: ByHand, *, dry_run: bool, as_json: bool) -> None:
     with RunDir(folder) as run:
         desk = Desk(found.pairs, run.store, hand.judge, hand.seed)
         hand.asked.settings.save(folder / NOTE)
-        finished = _serve(hand, desk, folder)
+        finished = _serve(hand, desk, folder, as_json=as_json)
         run.store.flush()
     if not desk.verdicts:
         if new:
@@ -123,7 +122,7 @@ def _judges_of(run: Path) -> list[Judged]:
     return found
 
 
-def _serve(hand: ByHand, desk: Desk, folder: Path) -> bool:
+def _serve(hand: ByHand, desk: Desk, folder: Path, *, as_json: bool) -> bool:
     """Serve the page; returns whether it was ended by its button."""
     from reflectune.web.app import create_app
     from reflectune.web.judging import Sitting
@@ -138,8 +137,7 @@ def _serve(hand: ByHand, desk: Desk, folder: Path) -> bool:
         asyncio.get_running_loop().call_later(_STOP_AFTER, signal.raise_signal, signal.SIGINT)
 
     def ready(url: str) -> None:
-        typer.echo(f"{url}/judging", err=True) if hand.asked.quiet else err.print(f"{url}/judging")
-        sys.stderr.flush()
+        typer.echo(f"{url}/judging", err=as_json)  # standard output holds one JSON object then, and nothing else
         say(f"{desk.done:,} of {desk.total:,} judged. The button Finish or Ctrl-C ends it.", quiet=hand.asked.quiet)
         if hand.browser:
             webbrowser.open(f"{url}/judging")
