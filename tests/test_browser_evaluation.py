@@ -109,15 +109,21 @@ def test_a_person_judges_by_key_takes_back_skips_and_finishes(tmp_path: Path, pa
     assert "6 / 0 / 0" in told
 
 
+@pytest.fixture(scope="module")
+def report(shown: App, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of the run, as HTML."""
+    page = tmp_path_factory.mktemp("report") / "page.html"
+    return write_report(shown.runs / "data", page).page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_report_does_no_harm_and_fits(tmp_path: Path, browser: Any, width: int, scheme: str) -> None:
-    html = write_report(make(tmp_path / "run")).page.read_text(encoding="utf-8")
+def test_a_report_does_no_harm_and_fits(report: str, browser: Any, width: int, scheme: str) -> None:
     with tab(browser, viewport={"width": width, "height": 900}, color_scheme=scheme) as (page, watched):
-        page.set_content(html)
+        page.set_content(report)
         for details in page.locator("details").all():
             details.evaluate("one => one.open = true")
         assert not page.evaluate(WIDE)
-        assert page.evaluate("document.title") == "run: report"
+        assert page.evaluate("document.title") == "data: report"
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 31)")
         assert not watched.faults

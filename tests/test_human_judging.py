@@ -40,7 +40,6 @@ from reflectune.testing import MemoryStore
 from reflectune.web.app import create_app
 from reflectune.web.judging import Sitting
 from reflectune.web.state import WebState
-from test_cli import reflectune
 from test_judge import WIN, verdict, write
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe </output>"
@@ -491,9 +490,9 @@ def test_the_command_serves_keeps_and_goes_on(tmp_path: Path) -> None:
         for _ in range(2):
             told = ask(url, "state")
             ask(url, "say", {"number": told["pair"]["number"], "said": "left"})
-        process.kill()  # what was said is kept at once
-    with served(tmp_path, "--annotator", "ada") as (process, url):
-        assert ask(url, "state")["done"] == 2
+        with RunDir(run, look=True) as kept:  # what was said is kept at once
+            found = matched(*map(read_answers, answers(tmp_path))).pairs
+            assert Desk(found, kept.store, "human:ada").done == 2
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate(timeout=20)
         assert process.returncode == 130, shown
@@ -501,6 +500,7 @@ def test_the_command_serves_keeps_and_goes_on(tmp_path: Path) -> None:
         assert "Traceback" not in shown
     assert len(read_verdicts(run)) == 2
     with served(tmp_path, "--annotator", "ada", "--json", "--compare", str(run)) as (process, url):
+        assert ask(url, "state")["done"] == 2
         while (pair := ask(url, "state")["pair"]) is not None:
             ask(url, "say", {"number": pair["number"], "said": "tie"})
         ask(url, "finish", {})
@@ -535,8 +535,13 @@ def test_what_does_not_go_together_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    done = reflectune("judge", *answers(tmp_path), "--human", "--dry-run", "--json", cwd=tmp_path)
+def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from reflectune.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["judge", *answers(tmp_path), "--human", "--dry-run", "--json"])
     assert json.loads(done.stdout.splitlines()[-1])["pairs"] == 6, done.stderr
     assert not (tmp_path / "runs").exists()
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from html.parser import HTMLParser
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -27,6 +28,7 @@ from reflectune.formats import write_rows
 from reflectune.records import Example
 from reflectune.report.before_after import AFTER, BEFORE
 from reflectune.report.wording import NAMES, WHOLE
+from reflectune.report.worker import main as work
 from reflectune.report.worker import statistics_of
 from reflectune.runs import RunDir
 from reflectune.web import pages
@@ -321,11 +323,23 @@ def statistics(client: Client, name: str = "data") -> str:
     raise AssertionError("the statistics are not made")
 
 
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the worker finds in the run of every kind of row."""
+    run = make(tmp_path_factory.mktemp("worked") / "data")
+    return statistics_of(run, {language: statistics_area._texts(language) for language in ("en", "zh")})
+
+
 @pytest.mark.server
 def test_statistics_are_computed_once_and_anew_when_wanted(
-    client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worked: dict[str, Any]
 ) -> None:
     run = make(runs / "data")
+    monkeypatch.setattr(statistics_area.sys, "executable", str(says := tmp_path / "worker"))
+    said = [{"progress": ["figures", 3, 9]}, {"found": worked}]
+    write_rows(tmp_path / "said.jsonl", said)
+    says.write_text(f"#!/bin/sh\ncat > /dev/null\ncat '{tmp_path / 'said.jsonl'}'\n")
+    says.chmod(0o755)
     assert "data-working" in page_of(client, "/runs/data/statistics")
     assert client.get("/api/runs/data/statistics").status == 404  # a look begins nothing
     begin(client)
@@ -340,9 +354,6 @@ def test_statistics_are_computed_once_and_anew_when_wanted(
     with RunDir(run) as folder:
         folder.remember("something", "new")
     assert "The run has changed" in page_of(client, "/runs/data/statistics")
-    monkeypatch.setattr(
-        statistics_area, "_compute", lambda _, anew, __: statistics_area._note(anew, {"found": known.found})
-    )
     begin(client, anew=True)
     assert "The run has changed" not in statistics(client)
     assert client.app.state.statistics.runs[run] is not known
@@ -428,9 +439,16 @@ def test_what_is_at_work_ends_with_the_app(tmp_path: Path, monkeypatch: pytest.M
     assert (first.problem, second.ended) == ("The computation broke off.", False)
 
 
-def test_the_worker_tells_the_same_figures_as_the_report(tmp_path: Path) -> None:
+def test_the_worker_tells_the_same_figures_as_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     run = make(tmp_path / "run")
-    found = statistics_of(run, {"en": {}, "zh": {PICTURE_TEXTS[2]: "中"}})
+    monkeypatch.setattr("os.nice", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["worker", str(run)])
+    asked = json.dumps({"en": {}, "zh": {PICTURE_TEXTS[2]: "中"}}).encode()
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(asked)))
+    work()
+    found = json.loads(capfdbinary.readouterr().out.splitlines()[-1])["found"]
     assert (found["rows"], found["compared"], found["pairs"]) == (4, True, 4)
     assert {line["name"] for line in found["lines"]} <= {*NAMES, *WHOLE}
     assert found["pictures"]["en"].keys() == found["pictures"]["zh"].keys()
