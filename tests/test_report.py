@@ -265,11 +265,16 @@ def test_the_same_run_has_the_same_page(run: Path, tmp_path: Path) -> None:
     assert first == second
 
 
-def test_without_the_extras_it_says_what_is_missing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _no_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(*_: Any, **__: Any) -> Any:
         raise MissingExtraError("No.", mend="pip install 'reflectune[stats]'")
 
     monkeypatch.setattr("reflectune.report.before_after", lacking)
+
+
+@pytest.mark.usefixtures("_no_statistics")
+def test_without_the_extras_it_says_what_is_missing(run: Path) -> None:
     report = write_report(run)
     assert report.missing == ("pip install 'reflectune[stats]'",)
     written = report.page.read_text(encoding="utf-8")
@@ -291,6 +296,7 @@ def test_without_pictures_there_are_tables(run: Path, monkeypatch: pytest.Monkey
     assert "aria-roledescription" not in written
 
 
+@pytest.mark.usefixtures("_no_statistics")
 @pytest.mark.parametrize(("rows", "each"), [(0, 0), (1, 1)])
 def test_as_many_rows_as_are_wanted(run: Path, rows: int, each: int) -> None:
     report = write_report(run, each=rows)
@@ -307,6 +313,7 @@ def test_a_run_without_a_rewritten_row_has_a_report(tmp_path: Path) -> None:
     assert report.choice.rows == {"typical": (), "best": (), "worst": ()}
 
 
+@pytest.mark.usefixtures("_no_statistics")
 def test_what_people_decided_is_told_and_shown(run: Path) -> None:
     with deciding_in(run) as folder:
         decide(folder, "weather", Said("reject"))
@@ -320,6 +327,7 @@ def test_what_people_decided_is_told_and_shown(run: Path) -> None:
     assert "It rains hard today." not in written
 
 
+@pytest.mark.usefixtures("_no_statistics")
 def test_evaluations_of_the_run_and_beside_it_are_found(run: Path) -> None:
     def evaluated(folder: Path, model: str, **settings: object) -> None:
         score = Score(model=model, benchmark="gsm8k", form="generative", metric="accuracy", value=12.5, items=8)
@@ -341,6 +349,7 @@ def test_evaluations_of_the_run_and_beside_it_are_found(run: Path) -> None:
     assert "12.5" in written
 
 
+@pytest.mark.usefixtures("_no_statistics")
 def test_what_selection_did_is_told(run: Path) -> None:
     noted = {
         "reflectune": "0.1.0",
