@@ -15,7 +15,11 @@ from typer.testing import CliRunner, Result
 
 from reflectune.cli import app
 from reflectune.errors import RunError, SettingsError
+from reflectune.evaluate.benchmarks.catalogue import GENERATIVE, LOGPROB
 from reflectune.evaluate.leaderboard import as_markdown, boards, find_evaluations
+from reflectune.evaluate.leaderboard.board import _MAIN
+from reflectune.evaluate.leaderboard.html import board_html
+from reflectune.evaluate.leaderboard.wording import NAMES
 from reflectune.evaluate.scores import Evaluation, Score, rows_learnt_from
 
 
@@ -55,7 +59,7 @@ def test_forms_never_share_a_table() -> None:
     assert [(board.form, [column.title for column in board.columns]) for board in made()] == [
         ("generative", ["gsm8k accuracy"]),
         ("logprob", ["mmlu (5-shot) accuracy"]),
-        ("pairwise", ["vicuna win-rate"]),
+        ("pairwise", ["vicuna win rate"]),
     ]
 
 
@@ -86,7 +90,7 @@ def test_a_few_items_never_take_the_place_of_many() -> None:
     evaluated("smoke", score(value=100.0, items=3))
     [cell] = made()[0].rows[0].cells.values()
     assert (cell.score.value, cell.others) == (62.0, 1)
-    assert "(30.0 to 50.0, n 1,300, 19 failed)" in as_markdown(made(), Path("runs"))
+    assert "(30.0% to 50.0%, n 1,300, 19 failed)" in as_markdown(made(), Path("runs"))
 
 
 def test_figures_of_different_settings_stand_in_different_rows() -> None:
@@ -140,7 +144,6 @@ def test_a_chart_is_drawn_for_each_cost_that_differs() -> None:
     titles = re.findall(r"Score against ([^<]*)<", page)
     assert titles == ["mean length of answers, in characters", "rows trained on"]  # all took as many tokens
     assert page.count("<svg") == 2
-    assert "winning-score" not in page
 
 
 def test_approximate_figures_say_so() -> None:
@@ -148,6 +151,34 @@ def test_approximate_figures_say_so() -> None:
     reflectune("leaderboard")
     assert "n 50, approximate</small>" in Path("runs/leaderboard.html").read_text(encoding="utf-8")
     assert "no difficulty" in as_markdown(made(), Path("runs"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"metric": "win-rate", "items": 6}, "40.0% (no interval: all alike, n 6)"),
+        ({"metric": "win-rate", "items": 1}, "40.0% (no interval: n 1)"),
+        ({"metric": "length-matched-win-rate", "items": 6}, "40.0% (no interval: too few, or all alike, n 6)"),
+        ({"metric": "winning-score", "low": 30.0, "high": 50.0}, "40.0000 (30.0000 to 50.0000, n 50)"),
+    ],
+)
+def test_a_figure_has_its_unit_and_its_interval_or_why_there_is_none(changes: dict[str, Any], told: str) -> None:
+    pair = {"form": "pairwise", "arm": None, "low": None, "high": None, "replies": None}
+    evaluated("one", score(**(pair | changes)))
+    assert f"| {told} |" in as_markdown(made(), Path("runs"))
+
+
+def test_every_metric_that_we_measure_has_a_name() -> None:
+    measured = {name.replace("_", "-") for one in (*GENERATIVE, *LOGPROB) for name in one.metrics} | {"mc2"}
+    assert measured | {name for names in _MAIN.values() for name in names} == set(NAMES)
+
+
+def test_each_cell_names_its_column_for_a_narrow_screen() -> None:
+    evaluated("one", score(form="pairwise", arm=None, metric="win-rate", against="other", judge="j"))
+    page = board_html(made()[0], None)
+    assert re.findall('data-name="([^"]*)"', page) == [
+        *("against", "judge", "gsm8k win rate", "mean length", "tokens a reply", "no output"),
+    ]
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_there() -> None:

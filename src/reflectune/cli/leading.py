@@ -12,8 +12,9 @@ from rich.text import Text
 from reflectune.cli.screen import complain, err
 from reflectune.errors import RunError, SettingsError
 from reflectune.evaluate.leaderboard import Board, as_markdown, boards, find_evaluations, write_html
-from reflectune.evaluate.leaderboard.board import Row, shown
+from reflectune.evaluate.leaderboard.board import Row
 from reflectune.evaluate.leaderboard.markdown import measured
+from reflectune.evaluate.leaderboard.wording import shown
 
 
 def lead(runs: Path, path: Path, title: str, *, as_json: bool, quiet: bool) -> None:

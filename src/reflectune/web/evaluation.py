@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from reflectune.errors import MissingExtraError, ReflectuneError, RunError
 from reflectune.evaluate.judge.kept import PAIRS, VERDICTS, by_judge, read_pairs, read_verdicts
 from reflectune.evaluate.judge.verdicts import CRITERIA, Verdict
-from reflectune.evaluate.leaderboard import Board, Cell, boards, find_evaluations
-from reflectune.evaluate.leaderboard.board import shown
+from reflectune.evaluate.leaderboard import Board, Cell, Column, boards, find_evaluations
 from reflectune.evaluate.leaderboard.charts import draw, left_out
-from reflectune.evaluate.leaderboard.markdown import headings, measured, sides
+from reflectune.evaluate.leaderboard.markdown import headings, sides
+from reflectune.evaluate.leaderboard.wording import NAMES, said_of, shown
 from reflectune.evaluate.scores import FILE, Evaluation
 from reflectune.web.drawings import drawing
 from reflectune.web.pages import show
@@ -186,7 +187,7 @@ def _plain(board: Board, runs: Path) -> dict[str, Any]:
     return {
         "form": board.form,
         "heads": named,
-        "columns": [column.title for column in board.columns],
+        "columns": [_column(column) for column in board.columns],
         "rows": [
             {
                 "sides": sides(row, named),
@@ -199,7 +200,13 @@ def _plain(board: Board, runs: Path) -> dict[str, Any]:
     }
 
 
-def _cell(cell: Cell | None, runs: Path) -> dict[str, str] | None:
+def _column(column: Column) -> dict[str, Any]:
+    """A column: what it is measured on, and its metric, by a name of the page's texts where it has one."""
+    known = f"metric_{re.sub(r'[^a-z0-9]', '_', column.metric)}" if column.metric in NAMES else ""
+    return {"benchmark": column.benchmark, "shots": column.shots, "metric": column.metric, "text": known}
+
+
+def _cell(cell: Cell | None, runs: Path) -> dict[str, Any] | None:
     if cell is None:
         return None
     score, link = cell.score, ""
@@ -208,7 +215,7 @@ def _cell(cell: Cell | None, runs: Path) -> dict[str, str] | None:
         link = (
             _link("verdicts", run=run) if score.replies == VERDICTS else _link("replies", run=run, file=score.replies)
         )
-    return {"value": shown(score.metric, score.value), "measured": measured(cell), "told": cell.told, "link": link}
+    return {"value": shown(score.metric, score.value), "said": said_of(score), "told": cell.told, "link": link}
 
 
 def _link(view: str, **query: str) -> str:

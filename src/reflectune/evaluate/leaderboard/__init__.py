@@ -1,6 +1,7 @@
 """All evaluated models of a project in one place.
 
 board.py       evaluations in, one table for each form out: forms never mix
+wording.py     what figures are called, their units, and how sure they are
 markdown.py    the tables for a README
 html.py        the page, with the charts that charts.py draws
 """

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from reflectune.errors import RunError
+from reflectune.evaluate.leaderboard.wording import metric_name, shown
 from reflectune.evaluate.scores import FILE, Arm, Evaluation, Form, Score
 
-__all__ = ["TITLES", "Board", "Cell", "Column", "Row", "boards", "find_evaluations", "is_percent", "shown"]
+__all__ = ["TITLES", "Board", "Cell", "Column", "Row", "boards", "find_evaluations"]
 
 TITLES: dict[Form, str] = {
     "generative": "Benchmarks, answered in words",
@@ -30,7 +31,6 @@ _MAIN: dict[Form, tuple[str, ...]] = {
     "alpaca-eval": ("win-rate", "lc-win-rate"),
 }
 """The figures that a table shows, where a form has more than people compare; the others are in `evaluation.json`."""
-_NOT_PERCENT = frozenset({"winning-score"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Column:
     def title(self) -> str:
         """What stands over it."""
         shots = f" ({self.shots}-shot)" if self.shots is not None else ""
-        return f"{self.benchmark}{shots} {self.metric}"
+        return f"{self.benchmark}{shots} {metric_name(self.metric)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +223,6 @@ def _in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     benchmarks = list(dict.fromkeys(column.benchmark for column in found))
     benchmarks.sort(key=lambda name: name != _ALL)
     return tuple(sorted(found, key=lambda column: benchmarks.index(column.benchmark)))
-
-
-def is_percent(metric: str) -> bool:
-    """Whether a figure is in percent."""
-    return metric not in _NOT_PERCENT
-
-
-def shown(metric: str, value: float) -> str:
-    """A figure as it is written."""
-    return f"{value:.1f}" if is_percent(metric) else f"{value:.4f}"
 
 
 def _who(score: Score) -> tuple[str | None, ...]:

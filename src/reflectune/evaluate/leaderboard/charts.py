@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reflectune.evaluate.leaderboard.board import Board, Row, is_percent
+from reflectune.evaluate.leaderboard.board import Board, Row
+from reflectune.evaluate.leaderboard.wording import is_percent
 from reflectune.evaluate.scores import Score
 from reflectune.page.charts import COLOURS, INK, load_altair, picture
 from reflectune.page.text import visible

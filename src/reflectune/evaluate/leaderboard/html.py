@@ -7,12 +7,15 @@ from html import escape
 from pathlib import Path
 
 from reflectune.errors import MissingExtraError, RunError
-from reflectune.evaluate.leaderboard.board import Board, Cell, Row, shown
+from reflectune.evaluate.leaderboard.board import Board, Cell, Row
 from reflectune.evaluate.leaderboard.charts import draw, left_out
 from reflectune.evaluate.leaderboard.markdown import headings, link_of, measured, sides
+from reflectune.evaluate.leaderboard.wording import shown
 from reflectune.page import page
 
 __all__ = ["board_html", "write_html"]
+
+_ENDS = ("mean length", "tokens a reply", "no output")
 
 
 def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
@@ -44,7 +47,7 @@ def board_html(board: Board, folder: Path | None, level: int = 2) -> str:
         level: Of its heading.
     """
     named = headings(board)
-    header = [*named, *(column.title for column in board.columns), "mean length", "tokens a reply", "no output"]
+    header = [*named, *(column.title for column in board.columns), *_ENDS]
     heads = "".join(
         f"<th scope=col{'' if place < len(named) else ' class=figure'}>{escape(name)}</th>"
         for place, name in enumerate(header)
@@ -63,7 +66,7 @@ def board_html(board: Board, folder: Path | None, level: int = 2) -> str:
 
 def _row(board: Board, row: Row, named: Sequence[str], folder: Path | None) -> str:
     first, *rest = sides(row, named)
-    figures = [_figure(row.cells.get(column), folder) for column in board.columns]
+    figures = [_figure(column.title, row.cells.get(column), folder) for column in board.columns]
     ends = (
         f"{row.mean_length:,.0f}" if row.mean_length is not None else "",
         f"{row.tokens:,.0f}" if row.tokens is not None else "",
@@ -71,21 +74,26 @@ def _row(board: Board, row: Row, named: Sequence[str], folder: Path | None) -> s
     )
     return (
         f"<tr><th scope=row>{escape(first)}</th>"
-        + "".join(f"<td class=text>{escape(text)}</td>" for text in rest)
+        + "".join(_cell(name, escape(text), " class=text") for name, text in zip(named[1:], rest, strict=True))
         + "".join(figures)
-        + "".join(f"<td>{text}</td>" for text in ends)
+        + "".join(_cell(name, text) for name, text in zip(_ENDS, ends, strict=True))
         + "</tr>"
     )
 
 
-def _figure(cell: Cell | None, folder: Path | None) -> str:
+def _figure(name: str, cell: Cell | None, folder: Path | None) -> str:
     if cell is None:
         return "<td></td>"
     score, link = cell.score, link_of(cell, folder) if folder else None
     value = shown(score.metric, score.value)
     text = f'<a href="{escape(link)}">{value}</a>' if link else value
     text += f"<br><small>{escape(measured(cell))}</small>"
-    return f'<td title="{escape(cell.told)}">{text}</td>'
+    return _cell(name, f"<span>{text}</span>", f' title="{escape(cell.told)}"')
+
+
+def _cell(name: str, content: str, more: str = "") -> str:
+    """A cell, which names its column for a screen that has room for one column only."""
+    return f'<td{more} data-name="{escape(name)}">{content}</td>'
 
 
 def _charts(board: Board) -> str:

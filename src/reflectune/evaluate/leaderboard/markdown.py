@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from reflectune.evaluate.leaderboard.board import Board, Cell, Column, Row, shown
+from reflectune.evaluate.leaderboard.board import Board, Cell, Column, Row
+from reflectune.evaluate.leaderboard.wording import said_of, shown, told
 
 __all__ = ["as_markdown", "headings", "link_of", "measured", "sides"]
 
@@ -84,15 +85,7 @@ def _figure(cell: Cell, folder: Path) -> str:
 
 def measured(cell: Cell) -> str:
     """How sure a figure is, and what it is made of."""
-    score = cell.score
-    parts = [f"n {score.items:,}"]
-    if score.low is not None and score.high is not None:
-        parts.insert(0, f"{shown(score.metric, score.low)} to {shown(score.metric, score.high)}")
-    if score.failed:
-        parts.append(f"{score.failed:,} failed")
-    if score.official is False:
-        parts.append("approximate" if score.metric == "lc-win-rate" else "not official")
-    return ", ".join(parts)
+    return ", ".join(map(told, said_of(cell.score)))
 
 
 def _note(row: Row, column: Column) -> str:
