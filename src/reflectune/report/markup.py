@@ -39,7 +39,7 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    """A table that scrolls where there is no room for it.
+    """A table; where there is no room for it, its rows stand below each other, and each cell names its column.
 
     Args:
         heads: What stands over the columns.
@@ -53,7 +53,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1
     lines = "\n".join(
         f"<tr><th scope=row>{first}</th>"
         + "".join(
-            f"<td{' class=text' if place < texts else ''}>{cell}</td>" for place, cell in enumerate(rest, start=1)
+            f'<td{" class=text" if place < texts else ""} data-name="{escape(heads[place].strip())}">{cell}</td>'
+            for place, cell in enumerate(rest, start=1)
         )
         + "</tr>"
         for first, *rest in rows
