@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from reflectune.cli import app
 from reflectune.errors import InputError, RunError
 from reflectune.records import (
     Example,
@@ -199,8 +201,21 @@ def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_state_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_text("this is not a database, and it is long enough to be told from one" * 20)
-    with pytest.raises(RunError, match=r"state\.sqlite"):
+    with pytest.raises(RunError, match=r"(?s)state\.sqlite.*--run"):
         RunDir(tmp_path)
+    with pytest.raises(RunError) as looking:
+        RunDir(tmp_path, look=True)
+    assert "--run" not in str(looking.value)
+
+
+def test_a_run_of_another_command_is_listed_as_what_it_is_and_has_no_data_to_write(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    RunDir(tmp_path / "plain").close()
+    (tmp_path / "plain" / "answers.jsonl").write_text("{}\n")
+    assert "plain  answers of a model" in CliRunner().invoke(app, ["runs", "list", str(tmp_path)]).stdout
+    for verb in ("write", "resume", "retry"):
+        refused = CliRunner().invoke(app, ["runs", verb, str(tmp_path / "plain")])
+        assert "holds no data that was recycled" in str(refused.exception)
 
 
 def test_a_missing_run(tmp_path: Path) -> None:

@@ -20,6 +20,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
 
 _MANY_FAILED = 3
 """The exit code when more rows failed than --max-failed allows."""
+_OTHERS = {
+    "answers": "answers of a model to the questions of a test set",
+    "verdicts": "verdicts of a judge on pairs of answers",
+    "traces": "reflections written out, to train on",
+    "evaluation": "an evaluation of a model",
+}
+"""What folders without rows hold."""
 
 
 @app.command("list")
@@ -47,10 +54,13 @@ def list_runs(
     if not runs:
         err.print(f"There is no run in {folder}.")
     for run in runs:
-        typer.echo(
-            f"{run['run']}  {run['rows']:,} rows: {run['done']:,} rewritten, {run['failed']:,} failed, "
-            f"{run['pending']:,} pending"
-        )
+        typer.echo(f"{run['run']}  {_in_words(run)}")
+
+
+def _in_words(run: dict[str, Any]) -> str:
+    if run["kind"] in _OTHERS:
+        return _OTHERS[run["kind"]]
+    return f"{run['rows']:,} rows: {run['done']:,} rewritten, {run['failed']:,} failed, {run['pending']:,} pending"
 
 
 @app.command("show")
@@ -261,8 +271,15 @@ def _write_anew(run: RunDir) -> None:
 
 def _recipe(run: Path, **changed: Any) -> Recipe:
     """The recipe of a run, with what is changed for this time on."""
+    from reflectune.errors import RunError
     from reflectune.recipe import Recipe
 
+    if not (run / "recipe.yaml").is_file():
+        there = (run / "state.sqlite").is_file()
+        raise RunError(
+            f"{run} holds no data that was recycled or scored." if there else f"There is no run in {run}.",
+            mend="Name the folder of `reflectune recycle` or `reflectune score`: `reflectune runs list` lists them.",
+        )
     recipe = Recipe.load(run / "recipe.yaml")
     values = {name: value for name, value in changed.items() if value is not None}
     return Recipe.made_of(recipe.model_dump() | values, source="The command")
@@ -277,6 +294,7 @@ def _totals(run: Path) -> dict[str, Any]:
     from reflectune.recycling import STAGE
     from reflectune.runs import RunDir
     from reflectune.runs.deciding import decided
+    from reflectune.runs.kinds import kind_of
 
     with RunDir(run, look=True) as folder:
         counts = asdict(folder.counts(STAGE)) | {"decided": asdict(decided(folder))}
@@ -288,7 +306,7 @@ def _totals(run: Path) -> dict[str, Any]:
         "prompt_tokens": sum(part.prompt_tokens for part in spent),
         "completion_tokens": sum(part.completion_tokens for part in spent),
     }
-    return {"run": str(run), **known, **counts, **replies}
+    return {"run": str(run), "kind": kind_of(run, counts["rows"]), **known, **counts, **replies}
 
 
 def _show_row(row: StoredRow, *, as_json: bool) -> None:

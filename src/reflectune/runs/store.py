@@ -133,7 +133,9 @@ def connect(path: Path, *, look: bool = False) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise RunError(
             f"Cannot open {path}: {error}.",
-            mend="Check that the folder can be written, or name another one with --run.",
+            mend="Name the folder of another run: what is in this file is not a run's, or is damaged."
+            if look
+            else "Check that the folder can be written, or name another one with --run.",
         ) from error
     return database
 
@@ -143,7 +145,7 @@ def _check_layout(database: sqlite3.Connection, path: Path) -> int:
     if layout not in _READABLE:
         raise RunError(
             f"{path} was made by another version of reflectune: its tables have layout {layout}, ours {_LAYOUT}.",
-            mend="Finish the run with the version that its run.json names, or name a new folder with --run.",
+            mend="Finish the run with the version that its run.json names, or begin a new one in another folder.",
         )
     return layout
 

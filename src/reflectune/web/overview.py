@@ -18,6 +18,7 @@ from reflectune.recipe import Recipe
 from reflectune.recycling import STAGE
 from reflectune.runs import RunDir
 from reflectune.runs.deciding import behind, decided
+from reflectune.runs.kinds import kind_of
 from reflectune.runs.lock import holder
 
 __all__ = ["DATA_FILES", "Overviews", "run_names"]
@@ -29,13 +30,6 @@ DATA_FILES = (
 """The files of a run that may be fetched from its page, where they are there."""
 _DATABASE = "state.sqlite"
 _FOLLOWING = ("recycled.jsonl", "selected.jsonl")
-_KINDS = {
-    "verdicts.jsonl": "verdicts",
-    "answers.jsonl": "answers",
-    "traces.jsonl": "traces",
-    "evaluation.json": "evaluation",
-}
-"""What a folder without rows holds, by the file that tells."""
 _QUICK = 0.05
 """Seconds; a run that is read as quickly is read as soon as it has changed."""
 _REST, _LEAST = 10.0, 3.0
@@ -121,7 +115,7 @@ def _facts(run: Path) -> dict[str, Any]:
         counts = folder.counts(STAGE)
         spent = folder.spent()
         facts: dict[str, Any] = asdict(counts) | {
-            "kind": "rows" if counts.rows else _kind(run),
+            "kind": kind_of(run, counts.rows),
             "evaluated": (run / "evaluation.json").is_file(),
             "decided": asdict(decided(folder)),
             "scored": folder.counts("score").done,
@@ -143,11 +137,6 @@ def _facts(run: Path) -> dict[str, Any]:
         "completion_tokens": sum(part.completion_tokens for part in spent),
         "files": {name: (run / name).stat().st_size for name in DATA_FILES if (run / name).is_file()},
     }
-
-
-def _kind(run: Path) -> str:
-    """What a folder without rows holds; `nothing` where that cannot be told."""
-    return next((kind for file, kind in _KINDS.items() if (run / file).is_file()), "nothing")
 
 
 def _recipe(run: Path) -> tuple[Recipe | None, str]:
