@@ -256,7 +256,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
         (("recycle", "rows.json", "--key-env", "sk-not-a-name"), 2, "key_env"),
         (("recycle", "rows.json", "--map", "instruction=[/red]x,response=output"), 1, "[/red]x"),
         (("runs", "show", "nothing"), 1, "no run in nothing"),
-        (("runs", "resume", "nothing"), 2, "recipe.yaml"),
+        (("runs", "resume", "nothing"), 1, "no run in nothing"),
         (("export", "nothing"), 1, "no run in nothing"),
         (("nothing",), 2, "nothing"),
     ],
