@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -195,8 +196,9 @@ def _compute(run: Path, known: Computing, closed: Event) -> None:
             assert process.stdin is not None
             assert process.stdout is not None
             Thread(target=_end, args=(process, closed), daemon=True).start()
-            process.stdin.write(orjson.dumps({language: _texts(language) for language in ("en", "zh")}))
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it has ended before: that it says nothing tells so
+                process.stdin.write(orjson.dumps({language: _texts(language) for language in ("en", "zh")}))
+                process.stdin.close()
             for line in process.stdout:
                 _note(known, orjson.loads(line))
     except (OSError, ValueError) as error:
