@@ -9,15 +9,18 @@ import typer
 
 from reflectune.cli import (
     alpaca_eval,
+    arms,
     benchmark,
     chat,
     export,
     gates,
     generate,
+    init,
     judge,
     leaderboard,
     recycle,
     report,
+    run,
     runs,
     score,
     select,
@@ -38,9 +41,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.command)
+app.command("run")(run.command)
 app.command("recycle")(recycle.command)
 app.command("score")(score.command)
 app.command("select")(select.command)
+app.command("arms")(arms.command)
 app.command("train")(train.command)
 app.command("generate")(generate.command)
 app.command("export")(export.command)

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
 from reflectune.errors import RunError
-from reflectune.formats import convert, open_source, write_rows
+from reflectune.formats import Row, convert, open_source, write_rows
 from reflectune.recipe.pipeline import Arm
 from reflectune.records import Example, Record
 from reflectune.runs import RunDir
+from reflectune.runs.export import PROVENANCE
 
 __all__ = ["FILE", "ArmFacts", "Counter", "made", "read_rows", "written"]
 
 FILE = "arms.json"
 _MOST_TURNS = 20
-"""Of the original rows, until a student has seen as many tokens as another: beyond that it would learn them by heart."""
+"""So often, at the most, are the original rows repeated to have as many tokens: more would be learnt by heart."""
 Counter = Callable[[str], int]
 """How many tokens a text has, for the student."""
 
@@ -67,13 +68,22 @@ def read_rows(run: Path) -> Rows:
     path = next((run / name for name in ("selected.jsonl", "recycled.jsonl") if (run / name).is_file()), None)
     if path is None:
         raise RunError(f"The run {run} has written no data yet.", mend="Recycle it, or select from it, first.")
-    kept = [row.example for row in open_source(path).rows() if row.example is not None] if path.stat().st_size else []
+    kept = [_with_id(row) for row in open_source(path).rows() if row.example is not None] if path.stat().st_size else []
     if not kept:
         raise RunError(
             f"{path} holds no row, so there is nothing to train on.",
             mend="See why rows failed or were dropped: reflectune runs show, or select --show 3.",
         )
     return Rows(original, tuple(kept))
+
+
+def _with_id(row: Row) -> Example:
+    """The pair of a row that a run wrote, under the id that it has there."""
+    if row.example is None:
+        raise ValueError(f"Row {row.number} holds no pair.")
+    origin = row.raw.get(PROVENANCE)
+    own = origin.get("id") if isinstance(origin, dict) else None
+    return replace(row.example, id=own) if isinstance(own, str) else row.example
 
 
 def made(arm: Arm, rows: Rows, count: Counter, seed: int = 0) -> list[Example]:

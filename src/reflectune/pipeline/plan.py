@@ -139,19 +139,28 @@ def _data(recipe: PipelineRecipe, folder: Path) -> Iterator[Stage]:
         before.append("score")
     if recipe.select is not None:
         words = ["select", str(run), *flags(recipe.select, leave=("output", "to"))]
-        yield Stage("select", "select what is kept", tuple(words), after=tuple(before), outputs=(run / "selected.jsonl",))
+        yield Stage(
+            "select", "select what is kept", tuple(words), after=tuple(before), outputs=(run / "selected.jsonl",)
+        )
     made = (recycled, run / "scores.jsonl", run / "selected.jsonl")
     coherence = () if recipe.coherence else ("--no-coherence",)
     kept = folder / "stats.json"
     yield Stage(
-        "stats", "tell the data before and after", ("stats", str(run), *coherence), inputs=made, outputs=(kept,), kept=kept
+        "stats",
+        "tell the data before and after",
+        ("stats", str(run), *coherence),
+        inputs=made,
+        outputs=(kept,),
+        kept=kept,
     )
     page = run / "report.html"
     yield Stage("report", "report on the data", ("report", str(run)), inputs=made, outputs=(page,))
     arms = [arm for arm in recipe.arms if arm != "base"]
     words = ["arms", str(run), "--output", str(folder / "arms"), "--arms", ",".join(arms), "--student", recipe.student]
     table = folder / "arms" / "arms.json"
-    yield Stage("arms", "write what each student learns from", tuple(words), inputs=(recycled, made[2]), outputs=(table,))
+    yield Stage(
+        "arms", "write what each student learns from", tuple(words), inputs=(recycled, made[2]), outputs=(table,)
+    )
 
 
 def _traces(recipe: PipelineRecipe, settings: TraceSettings, folder: Path) -> Stage:

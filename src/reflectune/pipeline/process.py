@@ -50,7 +50,7 @@ def carried_out(words: Sequence[str], launch: str | None, tick: Callable[[float]
     began = told = time.monotonic()
     with TemporaryFile() as printed:
         # preexec_fn is safe here: no thread of ours runs while a stage is started
-        process = subprocess.Popen([*before, "reflectune", *words], stdout=printed, preexec_fn=_die_with_parent)  # noqa: PLW1509
+        process = subprocess.Popen([*before, "reflectune", *words], stdout=printed, preexec_fn=_die_with_parent)  # noqa: PLW1509, S603
         stop = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
         try:
             while process.poll() is None:

@@ -7,6 +7,7 @@ base.py                        what all settings share: unknown keys are errors,
 recycle.py, score.py, select.py, traces.py, train.py, generate.py, judge.py, alpaca_eval.py, benchmark.py and chat.py
                                one each
 run.py                         the recipe of a run, which holds those of its stages
+pipeline.py                    the recipe of a whole journey
 """
 
 from reflectune.recipe.alpaca_eval import AlpacaEvalSettings
@@ -15,6 +16,7 @@ from reflectune.recipe.benchmark import BenchmarkSettings
 from reflectune.recipe.chat import ChatSettings
 from reflectune.recipe.generate import GenerateSettings
 from reflectune.recipe.judge import JudgeSettings
+from reflectune.recipe.pipeline import Arm, Model, PipelineRecipe
 from reflectune.recipe.recycle import RecycleSettings
 from reflectune.recipe.run import Recipe, StageName, in_order, shard_of
 from reflectune.recipe.score import ScoreSettings
@@ -24,10 +26,13 @@ from reflectune.recipe.train import TrainSettings
 
 __all__ = [
     "AlpacaEvalSettings",
+    "Arm",
     "BenchmarkSettings",
     "ChatSettings",
     "GenerateSettings",
     "JudgeSettings",
+    "Model",
+    "PipelineRecipe",
     "Recipe",
     "RecycleSettings",
     "ScoreSettings",

@@ -136,7 +136,9 @@ class PipelineRecipe(Settings):
             raise ValueError("recycled is missing from the arms, and it is what the others are compared with")
         for name in ("student", "seed"):
             if name in self.train.model_fields_set:
-                raise ValueError(f"train.{name} is stated for all: write {name if name == 'student' else 'seeds'} above")
+                raise ValueError(
+                    f"train.{name} is stated for all: write {name if name == 'student' else 'seeds'} above"
+                )
         return self
 
     @property
