@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-__all__ = ["FEWEST", "Anchors", "LengthControlled", "length_controlled"]
+__all__ = ["FEWEST", "Anchors", "LengthControlled", "Preference", "at_equal_length", "length_controlled"]
 
 FEWEST = 2 * FOLDS
 """Fewer preferences are no sample to choose a penalty on."""
@@ -55,6 +55,23 @@ class Anchors:
 
     difficulty: Mapping[int, float] = field(default_factory=dict)
     gamed: Sequence[Gamed] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A preference between an answer of the reference and one of the model, as the model of length sees it.
+
+    Attributes:
+        index: Which instruction: several preferences on the same one are drawn together.
+        share: The preference for the model, from 0 to 1; `None` where there is none.
+        longer: By how much the reference's answer is the longer one, in characters.
+        same: Whether the two answers are the same text.
+    """
+
+    index: int
+    share: float | None
+    longer: int
+    same: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +136,32 @@ def length_controlled(rows: Sequence[Annotation], anchors: Anchors | None = None
         MissingExtraError: numpy, scipy or scikit-learn is not installed.
     """
     anchors = anchors or Anchors()
+    preferences = [
+        Preference(row.index, row.share, len(row.output_1) - len(row.output_2), row.output_1 == row.output_2)
+        for row in rows
+    ]
+    return at_equal_length(preferences, anchors, _why(rows, anchors) if rows else "")
+
+
+def at_equal_length(rows: Sequence[Preference], anchors: Anchors | None = None, why: str = "") -> LengthControlled:
+    """The same of preferences that come from elsewhere than AlpacaEval, such as the verdicts of a pairwise judge.
+
+    Args:
+        rows: One model's preferences, those without a share too: their lengths count.
+        anchors: What AlpacaEval knows of its instructions and reference; by default nothing.
+        why: Why the figure is approximate; empty where it is official.
+
+    Raises:
+        InputError: There are fewer than `FEWEST` preferences, or a difficulty is missing.
+        MissingExtraError: numpy, scipy or scikit-learn is not installed.
+    """
+    anchors = anchors or Anchors()
     decided = sum(row.share is not None for row in rows)
     if decided < FEWEST:
         raise InputError(
             f"{decided} preferences are too few to control for length: it takes {FEWEST}.", mend="Judge more pairs."
         )
-    why = _why(rows, anchors)
-    if all(row.output_1 == row.output_2 for row in rows):
+    if all(row.same for row in rows):
         none = 0.0 if anchors.difficulty else None
         return LengthControlled(50.0, 0.0, Interval(50.0, 50.0), not why, why, 0.0, none, 0.0, None, 0.0, 0.0)
     numpy = load_optional("numpy", "Length control", "eval")
@@ -152,7 +188,7 @@ def length_controlled(rows: Sequence[Annotation], anchors: Anchors | None = None
 
 
 class _Pairs:
-    """Annotations as numbers.
+    """Preferences as numbers.
 
     Attributes:
         lengths: The reference's length less the model's in standard deviations, (rows,).
@@ -160,9 +196,9 @@ class _Pairs:
         sample: What is fitted: first the answers that play with their length, then the decided rows.
     """
 
-    def __init__(self, rows: Sequence[Annotation], anchors: Anchors) -> None:
+    def __init__(self, rows: Sequence[Preference], anchors: Anchors) -> None:
         numpy = load_optional("numpy", "Length control", "eval")
-        difference = numpy.array([len(row.output_1) - len(row.output_2) for row in rows], dtype=float)
+        difference = numpy.array([row.longer for row in rows], dtype=float)
         spread = difference.std(ddof=1)
         self.lengths: Numbers = difference / spread if spread else numpy.zeros(len(rows))
         known = bool(anchors.difficulty)
@@ -173,6 +209,7 @@ class _Pairs:
         decided = numpy.array([row.share is not None for row in rows])
         shares = [row.share for row in rows if row.share is not None]
         self._level = self.level[decided]
+        _, self._group = numpy.unique(numpy.array([row.index for row in rows])[decided], return_inverse=True)
         self._gamed = len(anchors.gamed)
         played = numpy.array([_features(one, known=known) for one in anchors.gamed])
         played = played.reshape(self._gamed, features.shape[1])
@@ -184,13 +221,13 @@ class _Pairs:
         )
 
     def redrawn(self, found: Fit) -> Numbers:
-        """The figure, in percent, of samples that are drawn from the decided rows with repetition."""
+        """The figure, in percent, of samples of instructions, drawn with repetition, with all that was said on each."""
         numpy = load_optional("numpy", "Length control", "eval")
         rng = numpy.random.default_rng(_SEED)
-        size, strength = len(self._level), max(found.strength, _WEAKEST)
+        size, strength = int(self._group.max()) + 1, max(found.strength, _WEAKEST)
         values = numpy.empty(RESAMPLES)
         for place in range(RESAMPLES):
-            counts = numpy.bincount(rng.integers(0, size, size), minlength=size)
+            counts = numpy.bincount(rng.integers(0, size, size), minlength=size)[self._group]
             weights = numpy.concatenate([numpy.ones(self._gamed), counts]) * self.sample.weights
             again = refit(Sample(self.sample.features, self.sample.shares, weights), strength)
             values[place] = 100 * numpy.average(predicted(self._level, again.coefficients), weights=counts)
