@@ -1,6 +1,7 @@
 """Pages that need nothing but themselves: no script, no font, no picture from elsewhere.
 
 charts.py    pictures whose ink and grid take the page's own colours, light or dark
+markup.py    small pieces: sections, tables, figures, texts that fold
 text.py      texts of strangers: escaped, cut, with nothing in them that cannot be seen
 """
 

@@ -4,7 +4,7 @@ facts.py         what the run was, what it took, what came of it
 survey.py        one walk over its rows
 choice.py        which rows are shown, by stated rules
 before_after.py  statistics and distributions before and after; wording.py puts them into words
-sections.py      the page, section by section; rows.py shows single rows, markup.py has the small pieces
+sections.py      the page, section by section; rows.py shows single rows
 """
 
 from __future__ import annotations

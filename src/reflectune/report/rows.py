@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from reflectune.criteria import mean_score
+from reflectune.page.markup import section, soft, text
 from reflectune.page.text import shown
 from reflectune.records import Remark, Rewrite, Version
 from reflectune.recycling import STAGE
 from reflectune.report.choice import Choice, Group, Picked
-from reflectune.report.markup import section, soft, text
 from reflectune.runs import RunDir, StoredRow
 
 __all__ = ["rows"]

@@ -9,11 +9,11 @@ from typing import Any
 from reflectune.evaluate import METRICS, Comparison, Statistics
 from reflectune.evaluate.leaderboard import boards
 from reflectune.evaluate.leaderboard.html import board_html
+from reflectune.page.markup import cards, facts_table, folded, section, soft, table
 from reflectune.page.text import shown
 from reflectune.records import Reflection
 from reflectune.report.before_after import Pictures
 from reflectune.report.facts import Facts
-from reflectune.report.markup import cards, facts_table, folded, section, soft, table
 from reflectune.report.survey import Critiques, Survey
 from reflectune.report.wording import NAMES, WHOLE, languages, lines, said
 
