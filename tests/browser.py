@@ -3,6 +3,9 @@
 `started(runs)` is a process of `reflectune ui` over a folder of runs. The fixtures `app`, which starts one that ends
 with the test, `browser` and `page` are there for every test. A page is a tab that fails the test where the browser
 reports a fault, a page asks for anything from elsewhere, or a dialog opens.
+
+A condition that a test waits for is looked at in every document that comes, also in one that has only begun, where
+there is no element yet, not even the root: it has to bear that (`?.`), else the test fails where the machine is busy.
 """
 
 from __future__ import annotations
@@ -139,4 +142,4 @@ def page(browser: Any) -> Iterator[Any]:
     """A tab; what it does that it must not do fails the test."""
     with tab(browser) as (opened, watched):
         yield opened
-    assert not watched.faults
+    assert not watched.faults, watched.faults

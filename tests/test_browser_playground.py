@@ -139,4 +139,4 @@ def test_nothing_is_wider_than_the_page(playground: App, browser: Any, width: in
         page.get_by_label("Two side by side").check()
         ask(page, "word " * 40 + "x" * 300)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert not watched.faults
+    assert not watched.faults, watched.faults

@@ -47,7 +47,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, oracle: Loopback) -> Iterato
 def indexed(page: Any) -> None:
     """Wait until the index is made."""
     page.wait_for_function(
-        "() => document.querySelector('#index').hidden && document.querySelectorAll('#lines tr').length"
+        "() => document.querySelector('#index')?.hidden && document.querySelectorAll('#lines tr').length"
     )
     page.wait_for_function("() => document.querySelectorAll('.filter:not([hidden])').length > 2")
 
@@ -102,30 +102,30 @@ def test_rows_are_searched_filtered_and_sorted(shown: App, page: Any) -> None:
     assert page.inner_text("#total") == "7 rows"
     page.keyboard.press("/")
     page.keyboard.type("北京")
-    page.wait_for_function("() => document.querySelector('#total').textContent === '1 rows'")
+    page.wait_for_function("() => document.querySelector('#total')?.textContent === '1 rows'")
     assert titles(page) == ["今天天气怎么样？ Say why."]
     assert "search=" in page.url
     page.get_by_role("button", name="Clear").click()
-    page.wait_for_function("() => document.querySelector('#total').textContent === '7 rows'")
+    page.wait_for_function("() => document.querySelector('#total')?.textContent === '7 rows'")
     page.locator("[data-filter=status]").select_option("failed")
-    page.wait_for_function("() => document.querySelector('#total').textContent === '2 rows'")
+    page.wait_for_function("() => document.querySelector('#total')?.textContent === '2 rows'")
     page.reload()
-    page.wait_for_function("() => document.querySelector('#total').textContent === '2 rows'")  # the address holds it
+    page.wait_for_function("() => document.querySelector('#total')?.textContent === '2 rows'")  # the address holds it
     page.get_by_role("button", name="Clear").click()
-    page.wait_for_function("() => document.querySelector('#total').textContent === '7 rows'")
+    page.wait_for_function("() => document.querySelector('#total')?.textContent === '7 rows'")
     page.get_by_role("button", name="r-IFD", exact=True).click()
     page.wait_for_function("() => document.querySelector('[aria-sort=ascending]')?.textContent.startsWith('r-IFD')")
     assert titles(page)[0].startswith("Name the weather")
     page.get_by_label("Sort by").select_option("change")
     page.get_by_label("At most").fill("50")  # per cent, as the column shows it
     page.keyboard.press("Tab")
-    page.wait_for_function("() => /^[1-6] rows$/.test(document.querySelector('#total').textContent)")
+    page.wait_for_function("() => /^[1-6] rows$/.test(document.querySelector('#total')?.textContent)")
     assert "high=0.5" in page.url
     shares = [int(words.rstrip("%")) for words in page.locator("#lines td[data-name=Change]").all_inner_texts()]
     assert shares
     assert max(shares) <= 50
     page.reload()
-    page.wait_for_function("() => document.querySelector('#high').value === '50'")
+    page.wait_for_function("() => document.querySelector('#high')?.value === '50'")
     page.get_by_label("Search").fill("no such words")
     page.wait_for_selector("#nothing:not([hidden])")
 
@@ -259,7 +259,7 @@ def test_harmful_data_is_shown_harmlessly(shown: App, page: Any) -> None:
     page.wait_for_selector("#side-QA")
     assert len(page.inner_text("#side-QA .of-response .text")) < 5_000
     page.locator("#side-QA [data-more=response]").click()
-    page.wait_for_function("() => document.querySelector('#side-QA .of-response .text').textContent.endsWith('end')")
+    page.wait_for_function("() => document.querySelector('#side-QA .of-response .text')?.textContent.endsWith('end')")
     assert len(page.evaluate("document.querySelector('#side-QA .of-response .text').textContent")) == len(LONG) + 3
 
 
@@ -275,14 +275,14 @@ def test_a_narrow_screen_shows_one_version_at_a_time(shown: App, browser: Any) -
         page.get_by_role("tab", name="原文").click()
         assert page.locator("#side-original").is_visible()
         assert not page.locator("#side-QA").is_visible()
-        assert not watched.faults
+        assert not watched.faults, watched.faults
 
 
 def test_failed_rows_are_tried_again_from_the_page(shown: App, oracle: Loopback, page: Any) -> None:
     page.goto(f"{shown.url}/runs/again")
     page.get_by_label("copy").check()
     page.get_by_role("button", name="Try failed rows again").click()
-    page.wait_for_function("() => document.querySelector('#job-state').textContent === 'Done.'", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('#job-state')?.textContent === 'Done.'", timeout=60_000)
     assert not re.search("sk-secret", page.content())
     assert page.locator("#reasons tr", has_text="copy").count() == 0
     assert oracle.stats()["requests"] >= 1
