@@ -108,6 +108,8 @@ def schema() -> dict[str, Any]:
         "type": "string",
         "description": f"A recipe that this one changes: a file, or one of {', '.join(names())}.",
     }
+    for name in ("oracle", "judge"):  # a name alone stands for a model
+        made["properties"][name] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Model"}]}
     made["required"] = []  # what a recipe leaves out may stand in the one that it extends
     kinds = {kind.__name__: kind for kind in _kinds(PipelineRecipe)}
     for name, part in [("PipelineRecipe", made), *made.get("$defs", {}).items()]:
