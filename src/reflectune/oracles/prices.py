@@ -95,7 +95,7 @@ def price_of(oracle: str, own: PriceList | None = None) -> Price | None:
     """The price of an oracle's tokens.
 
     Args:
-        oracle: Its name: `MODEL@URL`, or `local...` for a model in this process.
+        oracle: Its name: `MODEL@URL`, or `local:...` or `hf:...` for a model in this process.
         own: The user's own prices, which go before the public ones.
 
     Returns:
@@ -105,7 +105,7 @@ def price_of(oracle: str, own: PriceList | None = None) -> Price | None:
         return price
     model, _, url = oracle.partition("@")
     if not url:
-        return Price(input=0, output=0) if model.split(":")[0] == "local" else None
+        return Price(input=0, output=0) if model.split(":")[0] in {"local", "hf"} else None
     return _public_price(model, url)
 
 

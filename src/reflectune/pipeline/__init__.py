@@ -161,11 +161,11 @@ def _do(journey: Journey, stage: Stage, fingerprint: str, standing: Standing) ->
     journey.state = journey.state.with_stage(stage.key, begun)
     journey.state.save(journey.folder)
     ended = carried_out(command, stage.launch, lambda seconds: _tick(journey, stage, before + seconds))
+    if ended.exit == 0 and stage.kept is not None:
+        _keep(stage.kept, ended.printed)
     if ended.exit == 0 and (missing := [path for path in stage.outputs if not path.exists()]):
         journey.note(stage, state="failed", seconds=before + ended.seconds, exit=0)
         raise RunError(f"{stage.name}: {missing[0]} was not written.", mend=f"reflectune {' '.join(command)}")
-    if ended.exit == 0 and stage.kept is not None:
-        _keep(stage.kept, ended.printed)
     journey.note(
         stage,
         state="done" if ended.exit == 0 else "stopped" if ended.exit in _STOPPED else "failed",
