@@ -187,14 +187,28 @@ def test_a_stage_dies_with_a_journey_that_is_killed_and_the_run_is_free(server: 
     assert done.returncode == 0
 
 
+def test_what_would_stop_a_later_stage_is_found_before_the_first(tmp_path: Path, server: Loopback) -> None:
+    prepare(tmp_path, server)
+    for changed, told in {"prompts=[missing.jsonl]": "missing.jsonl", "data=gone.jsonl": "gone.jsonl"}.items():
+        done = reflectune(tmp_path, "run", "recipe.yaml", "--set", changed, check=False)
+        assert done.returncode == 1
+        assert told in done.stderr
+    done = reflectune(tmp_path, "run", "recipe.yaml", "--set", "train.needs_gpu=true", check=False)
+    assert done.returncode == 2
+    assert "--until arms" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_stage_that_fails_stops_the_journey_and_says_how_it_goes_on(tmp_path: Path, server: Loopback) -> None:
-    prepare(tmp_path, server, prompts=["missing.jsonl"])
-    done = reflectune(tmp_path, "run", "recipe.yaml", "--until", "select", check=False)
-    assert done.returncode == 0, "what comes later is not needed yet"
-    done = reflectune(tmp_path, "run", "recipe.yaml", "--set", "data=gone.jsonl", check=False)
-    assert done.returncode == 1
-    assert "gone.jsonl" in done.stderr
+    prepare(tmp_path, server, score={"template": "nothing.jinja"})
+    done = reflectune(tmp_path, "run", "recipe.yaml", check=False)
+    assert done.returncode == 2
+    assert "nothing.jinja" in done.stderr
+    assert "score every version by the student ended with exit code 2" in done.stderr
     assert "reflectune run runs/recipe" in done.stderr
+    assert (
+        reflectune(tmp_path, "run", "runs/recipe", "--until", "score", "--set", "score.template=alpaca").returncode == 0
+    )
 
 
 def test_a_budget_is_one_for_all_stages(tmp_path: Path, server: Loopback) -> None:

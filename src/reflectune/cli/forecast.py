@@ -48,6 +48,7 @@ class Forecast:
         received: Tokens received.
         cost: US dollars.
         seconds: How long it takes.
+        partial: Whether this is the known part of more.
     """
 
     requests: int | None = 0
@@ -55,35 +56,20 @@ class Forecast:
     received: Range | None = None
     cost: Range | None = _NOTHING
     seconds: float | None = None
+    partial: bool = False
 
     @classmethod
     def total(cls, parts: Sequence[Forecast]) -> Forecast:
-        """All of them together; what is unknown of one is unknown of all."""
-        requests = [part.requests for part in parts]
-        costs = [part.cost for part in parts]
-        seconds = [part.seconds for part in parts if part.seconds is not None]
-        total = _NOTHING
-        for cost in costs:
-            total = total.plus(cost) if cost else total
+        """All of them together, as far as they are known."""
+        cost = _NOTHING
+        for part in parts:
+            cost = cost.plus(part.cost) if part.cost else cost
         return cls(
-            requests=None if None in requests else sum(one or 0 for one in requests),
-            cost=None if None in costs else total,
-            seconds=sum(seconds) if len(seconds) == len(parts) else None,
+            requests=sum(part.requests or 0 for part in parts),
+            cost=cost,
+            seconds=sum(part.seconds or 0.0 for part in parts),
+            partial=any(None in {part.requests, part.cost, part.seconds} for part in parts),
         )
-
-    def told_requests(self) -> str:
-        """For the table."""
-        return "-" if self.requests is None else f"{self.requests:,}" if self.requests else ""
-
-    def told_cost(self) -> str:
-        """For the table."""
-        return "-" if self.cost is None else self.cost.money() if self.cost.high else ""
-
-    def told_time(self) -> str:
-        """For the table."""
-        from reflectune.cli.run_plan import told_time
-
-        return "-" if self.seconds is None else f"~{told_time(self.seconds)}"
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,6 +77,7 @@ class Forecast:
             "requests": self.requests,
             "cost": None if self.cost is None else self.cost.plain(6),
             "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "partial": self.partial,
         }
 
 

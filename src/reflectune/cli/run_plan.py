@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reflectune.cli.forecast import Forecast, Forecasts
+from reflectune.cli.money import dollars
 from reflectune.cli.screen import clean, err
 from reflectune.pipeline import Journey, Standing
 from reflectune.pipeline.fingerprints import Fingerprints
@@ -18,7 +19,7 @@ from reflectune.pipeline.plan import Stage
 
 _TOLD: dict[Standing, str] = {"done": "done", "changed": "over again", "begun": "goes on", "new": ""}
 _NOTE = (
-    "Costs are ranges: how long replies are is not known before some were seen. Times are guesses until a stage of the"
+    "How long replies are is not known before some were seen. Times are guesses until a stage of the"
     " kind has run here: a reply of an endpoint at 50 tokens a second, the embedded model as on 2 cores. What is"
     " unknown stands as a dash."
 )
@@ -80,18 +81,27 @@ def _table(lines: list[Line], total: Forecast) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage", overflow="fold")
     table.add_column("state")
-    for name in ("requests", "cost", "time"):
+    for name in ("requests", "cost", "at most", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         done = line.standing == "done"
-        time = told_time(line.took) if done else line.forecast.told_time()
-        cost = "" if done else line.forecast.told_cost()
-        requests = "" if done else line.forecast.told_requests()
-        style = "dim" if done else ""
-        table.add_row(Text(clean(line.stage.name)), _TOLD[line.standing], requests, cost, time, style=style)
+        cells = ("", "", "", told_time(line.took)) if done else _cells(line.forecast)
+        table.add_row(Text(clean(line.stage.name)), _TOLD[line.standing], *cells, style="dim" if done else "")
     table.add_section()
-    table.add_row("left to do", "", total.told_requests(), total.told_cost(), total.told_time(), style="bold")
+    table.add_row("left to do, as far as known" if total.partial else "left to do", "", *_cells(total), style="bold")
     return table
+
+
+def _cells(forecast: Forecast) -> tuple[str, str, str, str]:
+    """Requests, cost, the most that it may cost, and time."""
+    cost, seconds, requests = forecast.cost, forecast.seconds, forecast.requests
+    unknown = cost is None
+    return (
+        "-" if requests is None else f"{requests:,}" if requests else "",
+        "-" if unknown else dollars(cost.likely) if cost and cost.high else "",
+        "-" if unknown else dollars(cost.high) if cost and cost.high else "",
+        "-" if seconds is None else f"~{told_time(seconds)}",
+    )
 
 
 def told_time(seconds: float | None) -> str:
