@@ -10,7 +10,7 @@ from urllib.parse import quote
 from reflectune.evaluate.leaderboard.board import Board, Cell, Column, Row
 from reflectune.evaluate.leaderboard.wording import said_of, shown, told
 
-__all__ = ["as_markdown", "headings", "link_of", "measured", "sides"]
+__all__ = ["as_markdown", "headings", "link_of", "measured", "plain", "sides"]
 
 
 def as_markdown(boards: Iterable[Board], folder: Path) -> str:
@@ -63,18 +63,18 @@ def _table(board: Board, folder: Path) -> str:
     lines = [
         f"## {board.title}",
         "",
-        f"| {' | '.join(map(_plain, header))} |",
+        f"| {' | '.join(map(plain, header))} |",
         f"| {' | '.join(align)} |",
         *(f"| {' | '.join(_cells(row, named, board.columns, folder))} |" for row in board.rows),
     ]
     notes = list(dict.fromkeys(_note(row, column) for row in board.rows for column in row.cells))
-    return "\n".join([*lines, "", *(f"- {_plain(note)}" for note in notes if note)]).rstrip()
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in notes if note)]).rstrip()
 
 
 def _cells(row: Row, named: Sequence[str], columns: Sequence[Column], folder: Path) -> list[str]:
     figures = [_figure(row.cells[column], folder) if column in row.cells else "" for column in columns]
     ends = [f"{value:,.0f}" if value is not None else "" for value in (row.mean_length, row.tokens)]
-    return [*map(_plain, sides(row, named)), *figures, *ends]
+    return [*map(plain, sides(row, named)), *figures, *ends]
 
 
 def _figure(cell: Cell, folder: Path) -> str:
@@ -93,7 +93,7 @@ def _note(row: Row, column: Column) -> str:
     return f"{row.name}, {column.title}: {note}" if note else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text that ends no cell and begins no markup."""
     kept = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
     return kept.replace("[", "\\[").replace("*", "\\*").replace("`", "\\`")
