@@ -29,6 +29,7 @@ from reflectune.cli import (
     traces,
     train,
     ui,
+    verdict,
 )
 from reflectune.cli.screen import complain
 from reflectune.errors import ReflectuneError, RunError, SettingsError
@@ -58,6 +59,7 @@ app.command("leaderboard")(leaderboard.command)
 app.command("report")(report.command)
 app.command("judge")(judge.command)
 app.command("alpaca-eval")(alpaca_eval.command)
+app.command("verdict")(verdict.command)
 app.command("chat")(chat.command)
 app.command("serve")(serve.command)
 app.command("ui")(ui.command)
