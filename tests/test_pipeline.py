@@ -364,3 +364,11 @@ def test_an_arm_is_written_with_ids_of_its_own_and_its_figures(tmp_path: Path) -
     assert [line["id"] for line in lines] == ["a", "a-again-2"]
     assert (facts.rows, facts.response_tokens, facts.instruction_tokens) == (2, 6, 2)
     assert facts.mean_response_characters == 9
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_journey_goes_on_by_the_recipe_in_its_folder_with_the_same_commands(name: str, tmp_path: Path) -> None:
+    found = read_recipe(name, ["limit=7"])
+    found.save(tmp_path / "recipe.yaml", stated=True)
+    again = read_recipe(str(tmp_path / "recipe.yaml"))
+    assert plan(again, FOLDER) == plan(found, FOLDER)

@@ -115,7 +115,7 @@ def run(journey: Journey, watch: Watch, *, until: str | None = None) -> int:
         RunError: The folder cannot be written, or a stage said that it is done and left nothing.
     """
     journey.folder.mkdir(parents=True, exist_ok=True)
-    journey.recipe.save(journey.folder / RECIPE)
+    journey.recipe.save(journey.folder / RECIPE, stated=True)
     _forget_others(journey)
     prints = Fingerprints(journey.state.files)
     for number, stage in enumerate(journey.stages):

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reflectune.errors import SettingsError
+from reflectune.files import write_whole
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -70,12 +71,10 @@ class Settings(BaseModel):
             raise SettingsError(f"{path} holds no settings.", mend="Write `key: value` lines.")
         return cls.made_of(values, source=str(path))
 
-    def save(self, path: Path) -> None:
-        """Write the recipe as YAML, leaving out what is not set."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        part = path.with_suffix(".part")
-        part.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        part.replace(path)
+    def save(self, path: Path, *, stated: bool = False) -> None:
+        """Write the recipe as YAML, leaving out what is not set; or all but what was stated."""
+        values = self.model_dump(mode="json", exclude_none=not stated, exclude_unset=stated)
+        write_whole(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
