@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "reflectune"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "records", "tags", "optional"},
+    {"errors", "records", "tags", "optional", "files"},
     {"criteria", "page", "prompts", "recipe", "runs", "formats", "language", "ifd", "facility", "answers"},
     {"oracles", "ask", "quality", "student", "embedding", "lessons", "generation"},
     {"recycling", "gates", "testing", "scoring", "selection", "evaluate", "chooser", "traces", "training", "exports"},

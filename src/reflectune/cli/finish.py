@@ -14,6 +14,7 @@ from reflectune.cli.card import Card
 from reflectune.cli.changes import Changes
 from reflectune.cli.money import own_prices
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.oracles.prices import cost_of
 from reflectune.recipe import Recipe, StageName
 from reflectune.records import digest
@@ -166,9 +167,7 @@ def _seen(file: Path) -> tuple[int, int]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error}.", mend="Free some disk space.") from error

@@ -13,6 +13,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.records import Record
 
 __all__ = ["FILE", "Arm", "Evaluation", "Form", "Score", "rows_learnt_from"]
@@ -101,11 +102,9 @@ class Evaluation(Record):
             RunError: It cannot be written.
         """
         path = run / FILE
-        part = path.with_name(f".{FILE}.part")
         try:
             run.mkdir(parents=True, exist_ok=True)
-            part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            part.replace(path)
+            write_whole(path, self.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise RunError(f"Cannot write {path}: {error}.", mend="Name another folder with --run.") from error
         return path

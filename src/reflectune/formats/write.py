@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reflectune.errors import SettingsError
+from reflectune.files import replacing
 from reflectune.optional import load_optional
 
 _BATCH = 1_000
@@ -57,19 +58,15 @@ def write_rows(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     """
     path = Path(path)
     writer, packed = _writer_of(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with ExitStack() as stack:
-            stack.callback(part.unlink, missing_ok=True)
-            with part.open("wb") as disk:
-                if packed:  # no name and no time inside, so that equal rows give equal files
-                    with gzip.GzipFile(filename="", mode="wb", fileobj=disk, mtime=0) as stream:
-                        count = writer(stream, rows, path)  # type: ignore[arg-type]
-                else:
-                    count = writer(disk, rows, path)
-                disk.flush()
-                os.fsync(disk.fileno())
-            part.replace(path)
+        with replacing(path) as part, part.open("wb") as disk:
+            if packed:  # no name and no time inside, so that equal rows give equal files
+                with gzip.GzipFile(filename="", mode="wb", fileobj=disk, mtime=0) as stream:
+                    count = writer(stream, rows, path)  # type: ignore[arg-type]
+            else:
+                count = writer(disk, rows, path)
+            disk.flush()
+            os.fsync(disk.fileno())
     except OSError as fault:
         raise SettingsError(
             f"{path}: cannot be written: {fault.strerror or fault}", mend="Name another place"

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from reflectune.errors import InputError
+from reflectune.files import write_whole
 from reflectune.inference.answering import answer
 from reflectune.inference.forgetful import Forgetful
 from reflectune.inference.history import without_thinking
@@ -131,13 +132,7 @@ class Conversation:
         """
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        part = path.with_name(f"{path.name}.part")
-        try:
-            part.write_text(self.markdown() if path.suffix.lower() == ".md" else self.json(), encoding="utf-8")
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(path, self.markdown() if path.suffix.lower() == ".md" else self.json())
 
     def load(self, path: Path) -> None:
         """Go on with a conversation that was saved as JSON; the model and the settings are not taken over.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reflectune.errors import MissingExtraError, RunError
 from reflectune.evaluate import Comparison, Statistics
+from reflectune.files import write_whole
 from reflectune.page import page
 from reflectune.recycling import STAGE
 from reflectune.report import sections
@@ -144,9 +145,7 @@ def _body(facts: Facts, found: Survey, figures: list[str]) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(content, encoding="utf-8", errors="replace")
-        part.replace(path)
+        write_whole(path, content.encode(errors="replace"))
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error.strerror}.", mend="Name another place with --output.") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError, field_validator
 
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.records import Record
 
 _ROWS = 8
@@ -89,9 +90,7 @@ def cut(path: Path, after_step: int) -> None:
     if not path.is_file():
         return
     kept = [point for point in read(path) if point.step <= after_step]
-    part = path.with_name(f"{path.name}.part")
-    part.write_text("".join(point.model_dump_json(exclude_none=True) + "\n" for point in kept), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, "".join(point.model_dump_json(exclude_none=True) + "\n" for point in kept))
 
 
 def drawn(points: Sequence[Point], width: int = 80) -> str:

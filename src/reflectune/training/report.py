@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from reflectune.errors import MissingExtraError
+from reflectune.files import write_whole
 from reflectune.page import page
 from reflectune.training.curves import Point
 from reflectune.training.facts import Facts
@@ -30,9 +31,7 @@ def write_report(folder: Path, points: Sequence[Point], facts: Facts) -> Path:
         OSError: It cannot be written.
     """
     path = folder / PAGE
-    part = path.with_name(f"{PAGE}.part")
-    part.write_text(_page(points, facts), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, _page(points, facts))
     return path
 
 

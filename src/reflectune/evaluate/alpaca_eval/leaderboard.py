@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reflectune.errors import RunError
+from reflectune.files import replacing
 
 if TYPE_CHECKING:
     from reflectune.evaluate.alpaca_eval.report import Report
@@ -50,14 +51,12 @@ def write_leaderboard(path: Path, reports: Iterable[Report]) -> None:
         RunError: It cannot be written.
     """
     ranked = sorted(reports, key=lambda report: -report.win_rate.win_rate)
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as stream:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["", *COLUMNS])
             for report in ranked:
                 row = leaderboard_row(report)
                 writer.writerow([report.model, *("" if row[name] is None else row[name] for name in COLUMNS)])
-        part.replace(path)
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error}.", mend="Name another folder with --run.") from error

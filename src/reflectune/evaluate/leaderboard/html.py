@@ -11,6 +11,7 @@ from reflectune.evaluate.leaderboard.board import Board, Cell, Row
 from reflectune.evaluate.leaderboard.charts import draw, left_out
 from reflectune.evaluate.leaderboard.markdown import headings, link_of, measured, sides
 from reflectune.evaluate.leaderboard.wording import shown
+from reflectune.files import write_whole
 from reflectune.page import page
 
 __all__ = ["board_html", "write_html"]
@@ -30,10 +31,8 @@ def write_html(path: Path, boards: Sequence[Board], title: str) -> None:
         RunError: It cannot be written.
     """
     body = "\n".join([f"<h1>{escape(title)}</h1>", *(board_html(board, path.parent) for board in boards)])
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(page(title, body), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, page(title, body))
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error}.", mend="Name another place with --output.") from error
 
