@@ -12,6 +12,7 @@ from reflectune.cli import (
     arms,
     benchmark,
     chat,
+    doctor,
     export,
     gates,
     generate,
@@ -63,6 +64,7 @@ app.command("verdict")(verdict.command)
 app.command("chat")(chat.command)
 app.command("serve")(serve.command)
 app.command("ui")(ui.command)
+app.command("doctor")(doctor.command)
 app.add_typer(runs.app, name="runs")
 
 

@@ -85,7 +85,7 @@ class LocalOracle:
             OracleError: The weights cannot be read or loaded.
             SettingsError: There is no such file.
         """
-        _runtime()  # before the weights: nothing is downloaded or converted in vain
+        load_runtime()  # before the weights: nothing is downloaded or converted in vain
         return cls(find_weights(model), settings or LocalSettings())
 
     async def complete(self, request: Request) -> Reply:
@@ -188,7 +188,13 @@ def _say_nothing(_: Piece) -> None:
     pass
 
 
-def _runtime() -> ModuleType:
+def load_runtime() -> ModuleType:
+    """The library that runs the embedded model.
+
+    Raises:
+        MissingExtraError: It is not installed.
+        OracleError: It cannot be loaded.
+    """
     # llama.cpp's OpenMP threads spin for work: by default so long that they starve a busy machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
@@ -204,7 +210,7 @@ def _runtime() -> ModuleType:
 
 
 def _start(weights: Path, settings: LocalSettings) -> Any:
-    runtime = _runtime()
+    runtime = load_runtime()
     params = runtime.CommonParams()
     params.model.path = str(weights)
     params.n_parallel = settings.slots

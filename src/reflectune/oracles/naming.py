@@ -82,9 +82,9 @@ def settings_of(name: str, address: Address) -> ApiSettings:
             f"{name!r} has no address after the @.",
             mend=f"Write {model}@URL (is the variable that holds it set?), or {model} alone.",
         )
-    variables = _variables()
+    values = variables()
     base_url = url or base_url_of(name, address) or _OPENAI
-    key = variables.get(address.key_env)
+    key = values.get(address.key_env)
     if not key and base_url.startswith(_OPENAI):
         raise SettingsError(
             f"{_OPENAI} needs a key, and the variable {address.key_env} is not set.",
@@ -105,11 +105,15 @@ def base_url_of(name: str, address: Address) -> str | None:
     """Where an endpoint's model is served: as the address says, else OPENAI_BASE_URL, else OpenAI."""
     if name == "local" or name.startswith("local:") or "@" in name:
         return address.base_url
-    return address.base_url or _variables().get("OPENAI_BASE_URL") or _OPENAI
+    return address.base_url or variables().get("OPENAI_BASE_URL") or _OPENAI
 
 
-def _variables() -> dict[str, str | None]:
-    """The environment's variables, and those of `.env` that it lacks."""
+def variables() -> dict[str, str | None]:
+    """The environment's variables, and those of `.env` that it lacks.
+
+    Raises:
+        SettingsError: `.env` cannot be read.
+    """
     try:
         return {**dotenv_values(".env"), **os.environ}
     except UnicodeDecodeError as error:
