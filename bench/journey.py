@@ -140,7 +140,7 @@ def conclude(whole: Path, broken: Path, again: Path) -> None:
     print(f"killed once in each of {sum(count > 1 for count in attempts.values())} of {len(KINDS)} kinds of stages")
     print(f"the same page as one in one go over the same replies: {same}; it asked for {more} more")
     told = {
-        folder.name: json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["paragraph"]
+        folder.name: json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["text"]["en"]
         for folder in (whole, broken)
     }
     print(told["whole"])

@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from reflectune.oracles import Oracle as Oracle
     from reflectune.oracles.engine import Engine as Engine
     from reflectune.oracles.naming import open_oracle as open_oracle
+    from reflectune.pipeline import Journey as Journey
+    from reflectune.pipeline import run as run
+    from reflectune.pipeline.shipped import read_recipe as read_recipe
     from reflectune.recipe import AlpacaEvalSettings as AlpacaEvalSettings
     from reflectune.recipe import BenchmarkSettings as BenchmarkSettings
     from reflectune.recipe import ChatSettings as ChatSettings
     from reflectune.recipe import GenerateSettings as GenerateSettings
     from reflectune.recipe import JudgeSettings as JudgeSettings
+    from reflectune.recipe import PipelineRecipe as PipelineRecipe
     from reflectune.recipe import Recipe as Recipe
     from reflectune.recipe import RecycleSettings as RecycleSettings
     from reflectune.recipe import ScoreSettings as ScoreSettings
@@ -91,6 +95,7 @@ _HOMES = {
     "Failure": "records",
     "GenerateSettings": "recipe",
     "InputError": "errors",
+    "Journey": "pipeline",
     "JudgeSettings": "recipe",
     "MemoryStore": "testing",
     "Message": "records",
@@ -98,6 +103,7 @@ _HOMES = {
     "Oracle": "oracles",
     "OracleError": "errors",
     "Part": "inference",
+    "PipelineRecipe": "recipe",
     "Questions": "traces",
     "Recipe": "recipe",
     "RecycleSettings": "recipe",
@@ -141,7 +147,9 @@ _HOMES = {
     "open_student": "student",
     "parse": "tags",
     "plant_traces": "traces",
+    "read_recipe": "pipeline.shipped",
     "recycle": "recycling",
+    "run": "pipeline",
     "score": "scoring",
     "select": "selection",
     "stats": "evaluate",

@@ -188,4 +188,4 @@ def _paragraph(folder: Path) -> str:
     if not path.is_file():
         return ""
     found = orjson.loads(path.read_bytes())
-    return str(found.get("paragraph") or "")
+    return str(found.get("text", {}).get("en", ""))

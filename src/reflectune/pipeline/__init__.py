@@ -33,7 +33,6 @@ __all__ = ["Journey", "Standing", "State", "folder_of", "plan", "run"]
 Standing = Literal["done", "changed", "begun", "new"]
 """done: nothing it depends on has changed; changed: something has; begun: it was broken off; new: it was not begun."""
 State = StageState
-_FINISHED = "finished"
 _STOPPED = {4, 130}
 Watch = Callable[[int, Stage, Standing], None]
 """Is told before each stage: how many there were, the stage, how it stands."""
@@ -100,7 +99,11 @@ class Journey:
         return [(key, one) for key, one in self.state.stages.items() if key in keys]
 
 
-def run(journey: Journey, watch: Watch, *, until: str | None = None) -> int:
+def _look_away(_number: int, _stage: Stage, _standing: Standing) -> None:
+    pass
+
+
+def run(journey: Journey, watch: Watch = _look_away, *, until: str | None = None) -> int:
     """Do every stage that is not done, in order.
 
     Args:
