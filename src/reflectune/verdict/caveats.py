@@ -111,10 +111,9 @@ def _no_baseline(found: Verdict) -> Found:
 def _ways_disagree(found: Verdict) -> Found:
     for one in found.comparisons:
         pooled = one.pooled
-        if pooled.level.by != "alpaca-eval" or pooled.level.matched is None:
+        if pooled.level.rate is None or pooled.level.matched is None:
             continue
-        other = standing(pooled.level.matched, pooled.items)
-        if other != pooled.standing_level:
+        if standing(pooled.level.rate, pooled.items) != standing(pooled.level.matched, pooled.items):
             yield {"other": one.other}
 
 

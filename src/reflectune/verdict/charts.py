@@ -45,7 +45,7 @@ def forest(comparisons: Sequence[Comparison], say: Words) -> str:
     )
     axis = altair.X(
         "value:Q",
-        title=say("picture.axis", ours=say.arm(comparisons[0].ours)),
+        title=say("picture.axis", ours=say.named(comparisons[0].ours)),
         scale=altair.Scale(domain=domain, nice=False),
         axis=altair.Axis(tickCount=5),
     )
@@ -66,7 +66,7 @@ def _names(altair: Any, labels: Sequence[str]) -> Any:
 def _lines(comparisons: Sequence[Comparison], say: Words) -> Iterator[tuple[str, Figures]]:
     main, judges = main_of(comparisons), {one.judge for one in comparisons}
     for comparison in comparisons:
-        label = say.arm(comparison.other)
+        label = say.named(comparison.other)
         by = f", {comparison.judge.partition('@')[0]}" if len(judges) > 1 else ""
         yield f"{label}{by}", comparison.pooled
         if comparison is main and len(comparison.sets) > 1:

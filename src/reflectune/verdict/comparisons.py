@@ -17,7 +17,7 @@ from reflectune.evaluate.judge.evaluation import Judged
 from reflectune.evaluate.judge.figures import sign_test, tally
 from reflectune.evaluate.judge.verdicts import Verdict
 from reflectune.optional import load_optional
-from reflectune.verdict.conclusion import BASELINES, standing
+from reflectune.verdict.conclusion import BASELINES, standing, standing_level
 from reflectune.verdict.folder import Judging
 from reflectune.verdict.records import ALL, Comparison, Figures, Measured, Rate
 
@@ -139,7 +139,7 @@ def figures_of(dataset: str, said: Sequence[Said], failed: int = 0) -> Figures:
         sign_test=sign_test(sum(side > 0 for side in sides), sum(side < 0 for side in sides)),
         lengths=found.lengths,
         standing=standing(rate, len(items)),
-        standing_level=standing(level.rate, len(items)) if level.rate else None,
+        standing_level=standing_level(level, len(items)),
         could_show=_could_show(rate),
     )
 

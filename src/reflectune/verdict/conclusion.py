@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reflectune.verdict.records import Comparison, Conclusion, Figures, Kind, Rate, Standing
+from reflectune.verdict.records import Comparison, Conclusion, Figures, Kind, Measured, Rate, Standing
 
-__all__ = ["BASELINES", "FEWEST", "MAIN", "concluded", "main_of", "said_of", "standing"]
+__all__ = ["BASELINES", "FEWEST", "MAIN", "concluded", "main_of", "said_of", "standing", "standing_level"]
 
 FEWEST = 10
 """Prompts without which nothing is said: a bootstrap of fewer is too narrow to be believed."""
@@ -29,6 +29,18 @@ def standing(rate: Rate, items: int) -> Standing:
     if rate.high is not None and rate.high < _EVEN:
         return "worse"
     return "not-shown"
+
+
+def standing_level(level: Measured, items: int) -> Standing | None:
+    """What the win rate at equal length says; `None` where there is none.
+
+    Where there are two ways to control for length, both must say so: the model's rests on the shape of a curve, and
+    where a judge decides by length alone that curve is too steep to be fitted.
+    """
+    ways = [standing(rate, items) for rate in (level.rate, level.matched) if rate is not None]
+    if not ways:
+        return None
+    return ways[0] if len(set(ways)) == 1 else "not-shown"
 
 
 def said_of(found: Figures) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reflectune.verdict.conclusion import FEWEST, main_of, said_of
+from reflectune.verdict.conclusion import FEWEST, main_of, said_of, standing
 from reflectune.verdict.records import Comparison, Conclusion, Figures, Verdict
 from reflectune.verdict.wording import Words, short_name, worded
 
@@ -25,7 +25,7 @@ def _sentences(found: Verdict, say: Words) -> Iterator[str]:
         return
     yield _trained(found, main, say)
     yield _judged(main, say)
-    ours, other = say.arm(main.ours, "student"), say.arm(main.other, "student")
+    ours, other = say.named(main.ours, "student"), say.named(main.other, "student")
     rate = say.rate(main.pooled.win_rate)
     yield say("text.won", Ours=ours[:1].upper() + ours[1:], other=other, rate=rate)
     yield _level(main.pooled, say)
@@ -39,7 +39,7 @@ def _trained(found: Verdict, main: Comparison, say: Words) -> str:
     rows = {student.arm: student.rows for student in found.students if student.rows is not None}
     known = found.repeat
     if known.student is None or main.ours not in rows or (known.oracle is None and main.ours == "recycled"):
-        ours, other = (say.arm(arm, "student") for arm in (main.ours, main.other))
+        ours, other = (say.named(arm, "student") for arm in (main.ours, main.other))
         return say("text.trained_unknown", ours=ours, other=other)
     seeds = say("text.seeds", count=str(len(main.seeds))) if len(main.seeds) > 1 else say("text.seed")
     values = {"student": short_name(known.student), "ours_rows": f"{rows[main.ours]:,}", "seeds": seeds}
@@ -67,7 +67,10 @@ def _level(pooled: Figures, say: Words) -> str:
     level = pooled.level
     if level.rate is None:
         return say("text.no_level")
-    return say("text.level", rate=say.rate(level.rate), by=say(f"text.by.{level.by}"))
+    told = say("text.level", rate=say.rate(level.rate), by=say(f"text.by.{level.by}"))
+    if level.matched is None or standing(level.rate, pooled.items) == standing(level.matched, pooled.items):
+        return told
+    return say("join").join([told, say("text.level_matched", rate=say.rate(level.matched))])
 
 
 def _others(found: Verdict, main: Comparison, say: Words) -> Iterator[str]:
@@ -78,7 +81,7 @@ def _others(found: Verdict, main: Comparison, say: Words) -> Iterator[str]:
     told = (
         say(
             "text.other",
-            arm=say.arm(one.other),
+            other=say.named(one.other, "student"),
             rate=say.rate(one.pooled.win_rate),
             said=say.said(said_of(one.pooled), one.pooled),
         )
@@ -92,11 +95,11 @@ def _concluded(conclusion: Conclusion, main: Comparison, say: Words) -> str:
     name = worded(conclusion.kind, pooled.lengths)
     if name == "no-difference-shown" and pooled.standing_level in {"better", "worse"}:
         name = f"no-difference-level-{pooled.standing_level}"
-    beaten = say.listed(say.arm(arm, "student") for arm in conclusion.beaten)
+    beaten = say.listed(say.named(arm, "student") for arm in conclusion.beaten)
     values = {
         "beaten": say("concluded.beaten", list=beaten) if beaten else "",
-        "other": say.arm(main.other, "student"),
-        "list": say.listed(say.arm(arm, "simply") for arm in conclusion.unbeaten),
+        "other": say.named(main.other, "student"),
+        "list": say.listed(say.named(arm, "simply") for arm in conclusion.unbeaten),
         "items": f"{pooled.items:,}",
         "fewest": str(FEWEST),
     }

@@ -70,8 +70,8 @@ def head(found: Verdict, say: Words) -> str:
         return f"<h1>{shown(title)}</h1>\n{told}"
     pooled = main.pooled
     figures = [
-        (say("table.says"), say(f"said.{worded(found.conclusion.kind, pooled.lengths)}")),
-        (say("table.rate").partition(",")[0].partition("，")[0], percent(pooled.win_rate.value)),
+        (say("card.conclusion"), say(f"said.{worded(found.conclusion.kind, pooled.lengths)}")),
+        (say("card.rate"), percent(pooled.win_rate.value)),
         (say("picture.level"), percent(pooled.level.rate.value if pooled.level.rate else None)),
         (say("table.counts"), f"{pooled.wins:,} / {pooled.ties:,} / {pooled.losses:,}"),
         (say("table.prompts"), f"{pooled.items:,}"),
@@ -87,7 +87,7 @@ def pictured(found: Verdict, say: Words) -> str:
         drawn = forest(found.comparisons, say)
     except MissingExtraError as missing:
         return section("picture", say("heading.picture"), soft(say("picture.missing", command=missing.mend)))
-    told = soft(say("picture.told", ours=say.arm(found.comparisons[0].ours, "student")))
+    told = soft(say("picture.told", ours=say.named(found.comparisons[0].ours, "student")))
     return section("picture", say("heading.picture"), f'<figure class="forest">{drawn}</figure>', told)
 
 
@@ -105,7 +105,7 @@ def compared(found: Verdict, say: Words) -> str:
 def _one(comparison: Comparison, say: Words) -> str:
     names = [say("table.all") if one.dataset == ALL else one.dataset for one in columns_of(comparison)]
     rows = table([say("table.figure"), *names], _told(comparison_rows(comparison, say), say))
-    title = say("table.title", ours=say.arm(comparison.ours), other=say.arm(comparison.other))
+    title = say("table.title", ours=say.named(comparison.ours), other=say.named(comparison.other))
     judged = soft(say("table.judge", judge=comparison.judge))
     return f"<details><summary>{escape(title)}</summary>\n{judged}\n{rows}\n</details>"
 
@@ -164,9 +164,9 @@ def caveat_text(name: str, values: dict[str, str], say: Words) -> str:
     """A caveat in words."""
     spoken = dict(values)
     if "other" in values:
-        spoken["other"] = say.arm(values["other"], "student")
+        spoken["other"] = say.named(values["other"], "student")
     if "arms" in values:
-        spoken["arms"] = say.listed(say.arm(arm) for arm in values["arms"].split(","))
+        spoken["arms"] = say.listed(say.named(arm) for arm in values["arms"].split(","))
     return say(f"caveat.{name}", **spoken)
 
 

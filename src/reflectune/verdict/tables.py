@@ -1,6 +1,4 @@
-"""The figures as rows of tables, for the page and for Markdown, which say how each cell is shown: texts, none of them
-escaped, and rates.
-"""
+"""The figures as rows of tables, for the page and for Markdown: rates, and texts that are not escaped yet."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ def overview_rows(comparisons: Sequence[Comparison], say: Words) -> Iterator[tup
         found = one.pooled
         by = f" ({one.judge.partition('@')[0]})" if len(judges) > 1 else ""
         yield (
-            f"{say.arm(one.other)}{by}",
+            f"{say.named(one.other)}{by}",
             f"{found.items:,}",
             _counts(found),
             found.win_rate,
@@ -138,7 +136,7 @@ def stage_rows(stages: Sequence[Ran], say: Words) -> Iterator[tuple[str, ...]]:
     for one in stages:
         cost = "-" if one.requests is None else _cost(one.cost, say)
         asked = (_number(one.requests), _number(one.prompt_tokens), _number(one.completion_tokens))
-        yield (one.name, say(f"state.{one.state}"), *asked, cost, _time(one.seconds))
+        yield (one.name, say.named(one.state, "state"), *asked, cost, _time(one.seconds))
     asked_of = [one for one in stages if one.requests is not None]
     known = [one.cost for one in asked_of if one.cost is not None]
     total = sum(known) if len(known) == len(asked_of) else None

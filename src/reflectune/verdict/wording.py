@@ -36,9 +36,9 @@ class Words:
         """A text with its placeholders replaced."""
         return placed(self.table[name], values)
 
-    def arm(self, arm: str, kind: str = "arm") -> str:
-        """What is learnt from, or the student of it; one that is not known stands as it is."""
-        return self.table.get(f"{kind}.{arm}", arm)
+    def named(self, name: str, kind: str = "arm") -> str:
+        """An arm, the student of it, or a state; one that is not known stands as it is."""
+        return self.table.get(f"{kind}.{name}", name)
 
     def rate(self, rate: Rate | None) -> str:
         """A share with its interval."""
