@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,3 +19,12 @@ Prices = Annotated[Path | None, typer.Option(help="A file of your own prices.")]
 Timeout = Annotated[float, typer.Option(help="Seconds until a request is tried again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End by printing one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
+EngineName = Annotated[
+    Literal["here", "ray"], typer.Option("--engine", help="Where the work is done: in this process, or on Ray.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster's head, as auto or HOST:6379; else one is started here.")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="With --engine ray: how many workers; by default one for each node.", min=1)
+]

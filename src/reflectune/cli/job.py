@@ -8,6 +8,7 @@ from typing import Any
 
 from reflectune.cli.changes import Changes
 from reflectune.cli.money import Projection
+from reflectune.cluster import Cluster
 from reflectune.errors import SettingsError
 from reflectune.formats import Source, check_target, open_source, parse_mapping
 from reflectune.oracles.engine import Usage
@@ -29,6 +30,7 @@ class Job:
         reasons: Of the rows that failed, only those that failed for one of these reasons.
         fresh: Whether everything is done again.
         sample: How many rows to do, spread over the data; by default all.
+        cluster: The Ray cluster that does it; by default this process does.
     """
 
     recipe: Recipe
@@ -38,6 +40,7 @@ class Job:
     reasons: tuple[str, ...] = ()
     fresh: bool = False
     sample: int | None = None
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reflectune.cli import flags
+
 if TYPE_CHECKING:
     from reflectune.cli.job import Job, Outcome
     from reflectune.recipe import Recipe
@@ -96,6 +98,9 @@ def command(
         bool,
         typer.Option("--dry-run", help="Say what would be asked and what it would cost; ask nothing but the --sample."),
     ] = False,
+    engine: flags.EngineName = "here",
+    address: flags.RayAddress = None,
+    workers: flags.Workers = None,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False,
@@ -121,9 +126,12 @@ def command(
     reflectune recycle data.json --oracle gpt-4o-mini --batch --budget 5    overnight, at half the price
 
     reflectune recycle data.json --shard 2/8                      one of eight machines, in runs/data-2-of-8
+
+    reflectune recycle data.json --oracle MODEL@URL --engine ray --address auto    on a Ray cluster
     """
     import logging
 
+    from reflectune.cli.clustering import cluster_of
     from reflectune.cli.job import Job
     from reflectune.errors import SettingsError
     from reflectune.recipe import Recipe, overridden
@@ -175,7 +183,16 @@ def command(
 
         show_estimate(recipe, folder, as_json=json, quiet=quiet)
         return
-    job = Job(recipe, folder, quiet, retry=retry_failed, reasons=tuple(reason or ()), fresh=fresh, sample=sample)
+    job = Job(
+        recipe,
+        folder,
+        quiet,
+        retry=retry_failed,
+        reasons=tuple(reason or ()),
+        fresh=fresh,
+        sample=sample,
+        cluster=cluster_of(engine, address, workers),
+    )
     carry_out(job, as_json=json)
 
 

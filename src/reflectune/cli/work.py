@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from reflectune.cli.asking import Asking, Rows, ask
 from reflectune.cli.choice import chooser_of
+from reflectune.cli.clustering import Abroad, check_cluster, recycle_abroad
 from reflectune.cli.finish import note_recipe, save
 from reflectune.cli.inquiry import recalled, remember_endpoint
 from reflectune.cli.intake import take_in
@@ -52,6 +53,7 @@ def work(job: Job) -> Outcome:
     recipe = with_later_stages(settled(job.recipe), recipe_of(job.run))
     check_places(job)
     check_batch(recipe)
+    check_cluster(job)
     with chooser_of(recipe) as chooser, RunDir(job.run) as run:
         oracle = open_oracle(recipe.oracle, address_of(recipe), recalled(run))
         maker = Maker(fingerprint(oracle, recipe.recycle, chooser), oracle.name, prompts_hash(oracle, recipe.recycle))
@@ -74,14 +76,20 @@ def work(job: Job) -> Outcome:
             _note(run, kept)
 
         rows = Rows(run, job.sample, "new" if not job.retry else "both" if kept is recipe else "again")
+        asking = Asking(rows, engine, recipe.recycle, chooser, budget, per_row, batches, note)
         try:
-            ask(Asking(rows, engine, recipe.recycle, chooser, budget, per_row, batches, note), quiet=job.quiet)
+            if job.cluster is not None:
+                abroad = Abroad(job.cluster, run, recipe, job.quiet)
+                recycle_abroad(abroad, asking, maker, beside=job.retry)
+            else:
+                ask(asking, quiet=job.quiet)
         except ReflectuneError:
             _keep_what_is_done(run, kept, how, quiet=job.quiet)
             raise
         finally:
             run.store.flush()  # after a second Ctrl-C some may be on their way
-            remember_endpoint(run, oracle)
+            if job.cluster is None:
+                remember_endpoint(run, oracle)
         note()
         files = save(run, kept, how)
         if engine.usage.requests and (run.marks.dropped or run.marks.count()):

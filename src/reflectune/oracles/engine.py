@@ -44,6 +44,7 @@ class Engine:
     Attributes:
         usage: What it has done.
         out_of_budget: Whether it stopped because the next reply might cost more than is left.
+        reached: Whether the oracle has ever answered. One that never did is taken for a mistake in its address.
     """
 
     def __init__(self, oracle: Oracle, store: Store, pace: Pace | None = None, *, budget: Budget | None = None) -> None:
@@ -53,9 +54,9 @@ class Engine:
         self.budget = budget
         self.usage = Usage()
         self.out_of_budget = False
+        self.reached = False
         self._asking: dict[str, asyncio.Event] = {}
         self._refused: dict[str, Rejected] = {}
-        self._reached = False
         self._stopping = False
         self._trunk: Engine | None = None
 
@@ -225,7 +226,7 @@ class Engine:
                 self._note_busy(busy, turn)
                 raise
             except RequestRefused:
-                self._reached = True
+                self.reached = True
                 self.pace.well(turn)
                 raise
             self._note_reply(reply, turn)
@@ -257,7 +258,7 @@ class Engine:
                 self._note_busy(busy, turn)
                 raise
             except RequestRefused:
-                self._reached = True
+                self.reached = True
                 self.pace.well(turn)
                 raise
 
@@ -274,7 +275,7 @@ class Engine:
                 raise
 
     def _note_reply(self, reply: Reply, turn: Turn) -> None:
-        self._reached = True
+        self.reached = True
         self.pace.heed(self.oracle.allowance)
         self.pace.well(turn, reply)
         if self.budget is not None:
@@ -290,14 +291,14 @@ class Engine:
         if self._trunk is not None:
             self._trunk.usage.busy = self.usage.busy
         self.usage.retried += 1
-        self._reached = self._reached or busy.reason != "connection"
+        self.reached = self.reached or busy.reason != "connection"
         if busy.reason in _WITH_HEADERS:
             self.pace.heed(self.oracle.allowance)
         self.pace.fault(turn, busy)
 
     def _give_up_on_the_unreachable(self, busy: OracleBusy, asked: int) -> None:
         """An address that never answered is a mistake of the caller's, not a busy hour."""
-        if not self._reached and max(asked, self.pace.probes + 1) >= _TRIES_OF_THE_UNREACHABLE:
+        if not self.reached and max(asked, self.pace.probes + 1) >= _TRIES_OF_THE_UNREACHABLE:
             raise OracleError(busy.what, mend=busy.mend) from busy
 
 

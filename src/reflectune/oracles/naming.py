@@ -101,6 +101,12 @@ def settings_of(name: str, address: Address) -> ApiSettings:
     )
 
 
+def key_of(address: Address) -> dict[str, str]:
+    """The key of an endpoint as the variable that holds it, for a process elsewhere; nothing where there is none."""
+    key = variables().get(address.key_env)
+    return {address.key_env: key} if key else {}
+
+
 def base_url_of(name: str, address: Address) -> str | None:
     """Where an endpoint's model is served: as the address says, else OPENAI_BASE_URL, else OpenAI."""
     if name == "local" or name.startswith("local:") or "@" in name:

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from reflectune.errors import InputError, RunError
 from reflectune.records import Example, Failure, Recycled, Scored
@@ -18,15 +19,9 @@ from reflectune.runs.lock import take
 from reflectune.runs.marks import Marks
 from reflectune.runs.outbox import FORGET, READ, UNREAD, Outbox
 from reflectune.runs.packing import columns_of, example_of, only
+from reflectune.runs.queue import Queue, Which
 from reflectune.runs.store import SqliteStore, connect
 from reflectune.runs.tracks import ANEW, SELECTED, Tracks
-
-_PAGE = 500
-_SAMPLED = (
-    "position IN (SELECT position FROM rows WHERE example IS NOT NULL"
-    " ORDER BY (position * 2654435761) % 4294967296 LIMIT ?)"
-)
-"""Multiplying by a number near 2**32 / golden ratio scatters the positions evenly."""
 
 
 class RunDir:
@@ -43,6 +38,7 @@ class RunDir:
         marks: What quality gates say of its rows.
         decisions: What people decided about its rows.
         tracks: What tells that a row has changed.
+        queue: What a stage has to do.
 
     Raises:
         RunError: It is missing, cannot be read or written, or another process works on it.
@@ -51,18 +47,20 @@ class RunDir:
     def __init__(self, path: Path, *, create: bool = True, look: bool = False, beside: bool = False) -> None:
         self.path = path
         self._made_here = not path.exists()
-        self._lock: int | None = None
         if (look or beside or not create) and not (path / "state.sqlite").is_file():
             raise RunError(f"There is no run in {path}.", mend="List the runs with `reflectune runs list`.")
-        if not (look or beside):
-            self._lock = take(path)
-        self._database = connect(path / "state.sqlite", look=look)
+        self._accepted: dict[str, tuple[str, ...]] = {}
+        self._makers: dict[str, Maker] = {}
+        self._lock = None if look or beside else take(path)
+        self._open(look=look)
+
+    def _open(self, *, look: bool = False) -> None:
+        self._database = connect(self.path / "state.sqlite", look=look)
         self.store = SqliteStore(self._database)
         self.marks = Marks(self._database)
         self.decisions = Decisions(self._database)
         self.tracks = Tracks(self._database, self._made)
-        self._accepted: dict[str, tuple[str, ...]] = {}
-        self._makers: dict[str, Maker] = {}
+        self.queue = Queue(self._database, self._made)
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +79,26 @@ class RunDir:
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Give the folder to another process, which works on it, and take it back at the end.
+
+        Raises:
+            RunError: The other process, or a third one, has it still.
+        """
+        maker = self.store.maker
+        self.store.flush()
+        self._database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        try:
+            yield
+        finally:
+            self._lock = take(self.path)
+            self._open()
+            self.store.maker = maker
 
     def ingest(self, rows: Iterable[IncomingRow], signature: str | None = None, mapping: str = "") -> int:
         """Take in the rows of the input, in place of those of an earlier time. All of them or, on an error, none.
@@ -136,34 +154,9 @@ class RunDir:
             )
         self.remember(f"fingerprints of {stage}", json.dumps(self._fingerprints(stage)))
 
-    def pending(
-        self, stage: str, *, sample: int | None = None, which: Literal["new", "again", "both"] = "new"
-    ) -> Iterator[Example]:
-        """The examples that a stage has to do, in input order, a page at a time.
-
-        Args:
-            stage: The stage.
-            sample: Take only those among this many rows, which are spread over the data and always the same.
-            which: Those that it has not done, those that `do_again` named, or both.
-        """
-        made, marks = self._made(stage)
-        new = f"NOT EXISTS (SELECT 1 FROM results WHERE stage = ? AND results.id = rows.id AND {made})"  # noqa: S608
-        again = "id IN (SELECT id FROM again)"
-        wanted = {"new": new, "again": again, "both": f"({new} OR {again})"}[which]
-        parameters = () if which == "again" else (stage, *marks)
-        within = f" AND {_SAMPLED}" if sample else ""
-        query = (
-            "SELECT position, id, example FROM rows WHERE position > ? AND example IS NOT NULL"  # noqa: S608
-            f" AND {wanted}{within} ORDER BY position LIMIT ?"
-        )
-        position = -1
-        while True:
-            few = (sample,) if sample else ()
-            page = self._database.execute(query, (position, *parameters, *few, _PAGE)).fetchall()
-            if not page:
-                return
-            for position, name, example in page:  # noqa: B007 - the last one is where the next page starts
-                yield example_of(name, example)
+    def pending(self, stage: str, *, sample: int | None = None, which: Which = "new") -> Iterator[Example]:
+        """The examples that a stage has to do, in input order; see `Queue.examples`."""
+        return self.queue.examples(stage, sample=sample, which=which)
 
     def rows(self, stage: str, *, row: str | Sequence[str] | None = None) -> Iterator[StoredRow]:
         """Every row with what a stage made of it, in input order; or only the one with this id, or those with these."""

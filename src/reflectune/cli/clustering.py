@@ -1,0 +1,183 @@
+"""Ask on a Ray cluster in place of this process: what `asking.py` and `inquiry.py` do otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reflectune.cli.asking import Asking
+from reflectune.cli.job import Job, address_of
+from reflectune.cli.money import dollars
+from reflectune.cli.screen import Meter, Reading, say
+from reflectune.cli.signals import drained_on_signals
+from reflectune.cluster import Cluster
+from reflectune.cluster.flow import Flow, Watch, await_lock
+from reflectune.cluster.keeper import Charge
+from reflectune.cluster.session import on, size_of
+from reflectune.cluster.told import Progress
+from reflectune.cluster.work import Model, Recycling, Work
+from reflectune.errors import SettingsError
+from reflectune.optional import load_optional
+from reflectune.oracles import Oracle
+from reflectune.oracles.budget import Budget
+from reflectune.oracles.naming import key_of
+from reflectune.recipe import Recipe
+from reflectune.recycling import STAGE
+from reflectune.runs import Maker, RunDir
+
+KNOWLEDGE = "knowledge of "
+"""Before an oracle's name: the note of what was found out about its endpoint."""
+
+
+def cluster_of(engine: str, address: str | None, workers: int | None) -> Cluster | None:
+    """The cluster that the flags name; `None` where the work is done in this process.
+
+    Raises:
+        SettingsError: A flag for a cluster, and no cluster.
+    """
+    if engine == "ray":
+        return Cluster(address, workers)
+    if address is not None or workers is not None:
+        flag = "--address" if address is not None else "--workers"
+        raise SettingsError(f"{flag} is for a Ray cluster.", mend="Add --engine ray, or leave it out.")
+    return None
+
+
+def check_cluster(job: Job) -> None:
+    """Refuse what a cluster does not do, and wait for an earlier driver's keeper to end.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        SettingsError: It is asked through batches.
+    """
+    if job.cluster is None:
+        return
+    if job.recipe.batch:
+        raise SettingsError(
+            "--batch leaves the work to the provider, so there is nothing for a cluster to do.",
+            mend="Leave out --engine ray, or --batch.",
+        )
+    load_optional("ray", "--engine ray", "ray")
+    await_lock(job.run)
+
+
+@dataclass(frozen=True, slots=True)
+class Abroad:
+    """A run whose work is done on a cluster.
+
+    Attributes:
+        cluster: The cluster.
+        run: The run, which is given to the keeper as long as the work goes on.
+        recipe: Its limits.
+        quiet: Whether to show only errors.
+    """
+
+    cluster: Cluster
+    run: RunDir
+    recipe: Recipe
+    quiet: bool = False
+
+    def charge(self, oracle: Oracle | None, budget: Budget | None) -> Charge:
+        """What the keeper is charged with; more where rows of the run are pending."""
+        recipe = self.recipe
+        return Charge(
+            run=self.run.path.resolve(),
+            driver=os.getpid(),
+            ceiling=recipe.max_concurrency,
+            rpm=recipe.rpm,
+            tpm=recipe.tpm,
+            budget=budget,
+            oracle=oracle.name if oracle else "",
+            knowledge=KNOWLEDGE + oracle.name if oracle else "",
+            secrets=key_of(address_of(recipe)),
+        )
+
+    def flow(self, charge: Charge, work: Work, watch: Watch, rows: Sequence[Any] | None = None) -> Progress:
+        """Let the rows flow, and show how it goes."""
+        with on(self.cluster) as ray:
+            workers = size_of(ray, self.cluster)
+            if slots := work.model.slots:
+                charge = replace(charge, ceiling=min(charge.ceiling, workers * slots))
+            say(f"Ray: {workers:,} workers on {len(ray.nodes()):,} nodes", quiet=self.quiet)
+            with self.run.lent(), drained_on_signals("the requests in flight are finished") as stopping:
+                return Flow(ray, self.cluster, charge, work, replace(watch, stopping=stopping)).run(rows)
+
+
+@dataclass(slots=True)
+class _Gauge:
+    """Shows how far the keeper says that the work has come.
+
+    Attributes:
+        meter: Where it is shown.
+        before: How many rows were done before.
+        total: How many there are in all.
+        last: What it said last.
+    """
+
+    meter: Meter
+    before: int
+    total: int
+    last: Progress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Show it. A block that is done once more, since its worker was lost, may land twice."""
+        self.last = progress
+        lost = f"{progress.lost} workers lost, replaced by Ray" if progress.lost else ""
+        self.meter.show(
+            Reading(
+                finished=min(self.before + progress.landed, self.total),
+                tokens=progress.usage.completion_tokens,
+                reasons=progress.reasons,
+                retried=progress.usage.retried,
+                money="cost unknown" if progress.spent is None else dollars(progress.spent) if progress.spent else "",
+                note="stopping" if progress.stopping else progress.state or lost,
+                idle=progress.down,
+            )
+        )
+
+
+def recycle_abroad(abroad: Abroad, asking: Asking, maker: Maker, *, beside: bool) -> None:
+    """Recycle the rows that are pending, as `asking.ask` does; the engine counts what the cluster did.
+
+    Raises:
+        OracleError: The oracle cannot be used; what was done before is kept.
+        RunError: The run cannot be used, or the pipeline broke.
+    """
+    engine, rows, recipe = asking.engine, asking.rows, abroad.recipe
+    counts = abroad.run.counts(STAGE)
+    left = rows.count(counts)
+    before = counts.rows - counts.pending if rows.which == "new" else 0
+    charge = replace(
+        abroad.charge(engine.oracle, asking.budget),
+        stage=STAGE,
+        maker=maker,
+        beside=beside,
+        sample=rows.sample,
+        which=rows.which,
+    )
+    model = Model(recipe.oracle, address_of(recipe), slots=engine.oracle.concurrency)
+    work = Recycling(model, asking.settings, recipe.chooser)
+    if left:
+        abroad.run.changing()
+        asking.begun()
+    with Meter(before + left, before, quiet=abroad.quiet) as meter:
+        gauge = _Gauge(meter, before, before + left)
+        try:
+            if left:
+                abroad.flow(charge, work, Watch(gauge.show))
+        finally:
+            if gauge.last is not None:
+                _count(asking, gauge.last)
+
+
+def _count(asking: Asking, progress: Progress) -> None:
+    """Let the driver's engine and budget stand as if they had done it."""
+    engine = asking.engine
+    engine.usage.add(progress.usage)
+    engine.out_of_budget = progress.out_of_budget
+    if progress.stopping:
+        engine.stop()
+    if asking.budget is not None and progress.spent is not None:
+        asking.budget.spent = progress.spent

@@ -1,0 +1,229 @@
+"""The driver: rows that are pending flow through a Ray Data pipeline, and what became of them comes out.
+
+    pages of pending rows (keeper) -> Worker x N (actors on any node) -> what became of each row (driver)
+
+Ray starts a lost worker again, on another node where its own is gone, and does its blocks once more; rows and replies
+that the keeper has are found there and not asked for again.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reflectune.cluster.keeper import Charge, Keeper
+from reflectune.cluster.session import Cluster, size_of
+from reflectune.cluster.told import Page, Progress
+from reflectune.cluster.work import Work
+from reflectune.cluster.worker import Worker
+from reflectune.errors import RunError
+from reflectune.records import Record
+from reflectune.runs.lock import holder
+
+__all__ = ["Flow", "Watch", "await_lock"]
+
+_TICK = 0.5
+_BLOCKS_PER_WORKER = 32
+_ROWS_OF_A_BLOCK = (4, 256)
+_BLOCKS_AT_ONCE = 3
+"""For each worker, so that one which is nearly done leaves no slot empty."""
+_LOCK_SECONDS = 15.0
+_KEEPER_CALLS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on.
+
+    Attributes:
+        show: Is told how far the work has come, about twice a second.
+        stopping: Says whether somebody wants it to stop: what is in flight is finished then.
+        take: Is given every record that comes out, where the driver wants them.
+    """
+
+    show: Callable[[Progress], None]
+    stopping: Callable[[], bool] = lambda: False
+    take: Callable[[Record], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is done, and where.
+
+    Attributes:
+        ray: The module, connected.
+        cluster: How many workers there are, and what each takes.
+        charge: What the keeper is charged with; the run must be given back before.
+        work: What is done with each row.
+        watch: Who looks on.
+    """
+
+    ray: Any
+    cluster: Cluster
+    charge: Charge
+    work: Work
+    watch: Watch
+
+    def run(self, rows: Sequence[Any] | None = None) -> Progress:
+        """Let rows flow through the cluster until none is left, the money is spent or somebody stops it.
+
+        Args:
+            rows: The rows; by default those of the run that are pending.
+
+        Raises:
+            OracleError: The oracle cannot be used at all; what was done before is kept.
+            RunError: The run cannot be used, or the pipeline broke.
+        """
+        workers = size_of(self.ray, self.cluster)
+        with _keeper(self.ray, self.charge) as keeper:
+            source = _pending(self.ray, keeper, workers) if rows is None else _given(self.ray, rows, workers)
+            if source is not None:
+                _watched(self.ray, keeper, self._worked(source, keeper, workers), self.watch)
+            progress: Progress = self.ray.get(keeper.end.remote())
+        self.watch.show(progress)
+        if progress.trouble is not None:
+            raise progress.trouble.error()
+        return progress
+
+    def _worked(self, source: Any, keeper: Any, workers: int) -> Any:
+        """The dataset of what becomes of the rows."""
+        gpus = self.cluster.gpus
+        if gpus is None:
+            there = self.ray.cluster_resources().get("GPU", 0)
+            gpus = 1.0 if self.work.model.wants_gpu and there >= workers else 0.0
+        share = math.ceil(self.charge.ceiling / workers)
+        return source.map_batches(
+            Worker,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=self.ray.data.ActorPoolStrategy(
+                size=workers,
+                max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
+                max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + 1,
+            ),
+            fn_constructor_kwargs={"keeper": keeper, "work": self.work, "share": share},
+            num_cpus=self.cluster.cpus,
+            num_gpus=gpus,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )
+
+
+def await_lock(run: Path) -> None:
+    """Wait a little for a keeper whose driver has just been killed: it ends within a second, and its lock with it."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while holder(run) is not None and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+@contextmanager
+def _keeper(ray: Any, charge: Charge) -> Iterator[Any]:
+    """The keeper, on this node. It ends with the pipeline, or with the driver."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=False
+    )
+    flags = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": _KEEPER_CALLS, "scheduling_strategy": here}
+    keeper = ray.remote(Keeper).options(**flags).remote(charge)
+    try:
+        trouble = ray.get(keeper.begin.remote())
+        if trouble is not None:
+            raise trouble.error()
+        yield keeper
+    except ray.exceptions.RayActorError as fault:
+        raise RunError(
+            f"The process that keeps the run ended: {str(fault).strip().partition(chr(10))[0]}",
+            mend="Nothing that was kept is lost: the same command goes on.",
+        ) from fault
+    finally:
+        with suppress(Exception):
+            ray.kill(keeper)
+        await_lock(charge.run)
+
+
+def _pending(ray: Any, keeper: Any, workers: int) -> Any:
+    """The pending rows of the run as a dataset; `None` where there are none."""
+    pages: list[Page] = ray.get(keeper.pages.remote(_ROWS_OF_A_BLOCK[0]))
+    if not pages:
+        return None
+    at_once = _rows_of_a_block(len(pages) * _ROWS_OF_A_BLOCK[0], workers) // _ROWS_OF_A_BLOCK[0]
+    joined = [Page(some[0].first, some[-1].last) for some in _in_turn(pages, at_once)]
+    places = [{"first": page.first, "last": page.last} for page in joined]
+
+    def read(block: Any) -> dict[str, list[bytes]]:
+        found = [ray.get(keeper.page.remote(Page(row["first"], row["last"]))) for row in block.to_pylist()]
+        return {"row": [row for rows in found for row in rows]}
+
+    source = ray.data.from_items(places, override_num_blocks=len(places))
+    # No processor of its own: on a small cluster the workers have them all.
+    return source.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0)
+
+
+def _given(ray: Any, rows: Sequence[Any], workers: int) -> Any:
+    """Rows that the driver has, as a dataset; `None` where there are none."""
+    if not rows:
+        return None
+    blocks = math.ceil(len(rows) / _rows_of_a_block(len(rows), workers))
+    return ray.data.from_items([{"row": pickle.dumps(row)} for row in rows], override_num_blocks=blocks)
+
+
+def _rows_of_a_block(rows: int, workers: int) -> int:
+    least, most = _ROWS_OF_A_BLOCK
+    return min(most, max(least, rows // (workers * _BLOCKS_PER_WORKER)))
+
+
+def _in_turn(pages: Sequence[Page], at_once: int) -> Iterator[Sequence[Page]]:
+    for first in range(0, len(pages), at_once):
+        yield pages[first : first + at_once]
+
+
+def _watched(ray: Any, keeper: Any, pipeline: Any, watch: Watch) -> None:
+    """Draw everything through the pipeline, and show how it goes. Being told to stop twice, leave it at once."""
+    out: queue.Queue[Any] = queue.Queue()
+    threading.Thread(target=_draw, args=(pipeline, out), daemon=True).start()
+    told = False
+    shown = 0.0
+    try:
+        while True:
+            with suppress(queue.Empty):
+                block = out.get(timeout=_TICK)
+                if block is None:
+                    return
+                if isinstance(block, Exception):
+                    raise _broken(block)
+                if watch.take is not None:
+                    for record in block["record"].to_pylist():
+                        watch.take(pickle.loads(record))  # noqa: S301 - packed by our own worker
+            if not told and watch.stopping():
+                told = True
+                ray.get(keeper.stop.remote())
+            if time.monotonic() - shown >= _TICK:
+                shown = time.monotonic()
+                watch.show(ray.get(keeper.progress.remote()))
+    except KeyboardInterrupt:  # the second Ctrl-C: what is in flight is lost, and what is kept is kept
+        ray.get(keeper.stop.remote())
+
+
+def _draw(pipeline: Any, out: queue.Queue[Any]) -> None:
+    try:
+        for block in pipeline.iter_batches(batch_size=None, batch_format="pyarrow"):
+            out.put(block)
+        out.put(None)
+    except Exception as error:  # noqa: BLE001 - raised by the driver's main thread
+        out.put(error)
+
+
+def _broken(error: Exception) -> Exception:
+    """What broke the pipeline, in one sentence."""
+    last = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return RunError(
+        f"The pipeline broke: {type(error).__name__}: {last[-1].strip()}",
+        mend="Nothing that was kept is lost: the same command goes on.",
+    )

@@ -1,0 +1,86 @@
+"""A Ray cluster to work on: one that is joined, or one that is started on this machine and ends with the command."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from reflectune.errors import SettingsError
+from reflectune.optional import load_optional
+
+__all__ = ["Cluster", "on"]
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the work is done.
+
+    Attributes:
+        address: The cluster's head, as `auto` or `10.0.0.1:6379`; `None` starts one on this machine.
+        workers: How many workers there are; by default one for each node.
+        cpus: Processors that each of them takes.
+        gpus: GPUs that each of them takes; by default one for a model that runs in the worker, where there are any.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1.0
+    gpus: float | None = None
+
+
+@contextmanager
+def on(cluster: Cluster) -> Iterator[Any]:
+    """Work on a cluster; gives the module `ray`. A cluster that was started here ends with it.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        SettingsError: There is no cluster at the address.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    ray = load_optional("ray", "--engine ray", "ray")
+    load_optional("ray.data", "--engine ray", "ray")
+    flags: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "reflectune"}
+    if cluster.address is None:
+        flags |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, cluster.workers or 1)}
+        os.environ.pop("RAY_ADDRESS", None)  # which `init` would join
+    else:
+        flags["address"] = cluster.address
+    try:
+        ray.init(**flags)
+    except (ConnectionError, ValueError, RuntimeError) as fault:
+        first = str(fault).strip().partition("\n")[0]
+        raise SettingsError(
+            f"There is no Ray cluster at {cluster.address or 'this machine'}: {first}",
+            mend="Start its head with `ray start --head`, or leave --address out to start one on this machine.",
+        ) from fault
+    try:
+        _hush(ray)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def size_of(ray: Any, cluster: Cluster) -> int:
+    """How many workers there are to be."""
+    return cluster.workers or max(1, sum(node["Alive"] for node in ray.nodes()))
+
+
+def _hush(ray: Any) -> None:
+    """Leave standard error to our own progress: Ray Data logs every execution to its files in any case."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,159 @@
+"""What a worker does with rows: the stages themselves, with what they need in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from reflectune.chooser import StudentChooser
+from reflectune.evaluate.judge import judge
+from reflectune.generation import generate, open_model
+from reflectune.generation.naming import is_folder
+from reflectune.oracles import Oracle
+from reflectune.oracles.engine import Engine
+from reflectune.oracles.naming import Address, open_oracle
+from reflectune.recipe import GenerateSettings, JudgeSettings, RecycleSettings, ScoreSettings
+from reflectune.records import Failure, Record, Recycled
+from reflectune.recycling import recycle
+from reflectune.student import open_student
+
+__all__ = ["Generating", "Judging", "Method", "Model", "Recycling", "Work", "ends_as"]
+
+Method = Callable[[Sequence[Any], Engine], AsyncGenerator[Record]]
+"""A stage: what became of each row, as it lands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model, to be opened where it is asked.
+
+    Attributes:
+        name: What it is called.
+        address: Where its endpoint is.
+        any_kind: Whether it may be a transformers model too.
+        slots: How many requests it can usefully have in flight; `None` where the caller chooses.
+    """
+
+    name: str
+    address: Address
+    any_kind: bool = False
+    slots: int | None = None
+
+    def open(self, recall: Callable[[str], str | None]) -> Oracle:
+        """Open it in this process.
+
+        Raises:
+            ReflectuneError: It cannot be used.
+        """
+        return (open_model if self.any_kind else open_oracle)(self.name, self.address, recall)
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it is a transformers model."""
+        return self.any_kind and is_folder(self.name)
+
+
+class Work(Protocol):
+    """A stage and who is asked.
+
+    Attributes:
+        model: Who is asked.
+        told: Whether the driver wants to see what became of each row: it is not in the run's database.
+    """
+
+    @property
+    def model(self) -> Model: ...  # noqa: D102 - see above
+
+    @property
+    def told(self) -> bool: ...  # noqa: D102 - see above
+
+    def method(self) -> Method:
+        """The stage, with whatever it needs opened in this process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling:
+    """Rows are recycled; see `recycling.recycle`.
+
+    Attributes:
+        model: The oracle.
+        settings: What to ask for.
+        chooser: The student that chooses between versions, where there is one.
+        told: Nothing: what became of the rows is in the run's database.
+    """
+
+    model: Model
+    settings: RecycleSettings
+    chooser: ScoreSettings | None = None
+    told: bool = False
+
+    def method(self) -> Method:
+        """Recycle, with a student of this process where one chooses."""
+        chooser = None
+        if self.settings.versions == "chosen" and self.chooser is not None:
+            chooser = StudentChooser(open_student(self.chooser, self.model.address), self.chooser)
+        return partial(_recycled, self.settings, chooser)
+
+
+@dataclass(frozen=True, slots=True)
+class Generating:
+    """Prompts are answered; see `generation.generate`.
+
+    Attributes:
+        model: Who answers.
+        settings: How.
+        told: The replies.
+    """
+
+    model: Model
+    settings: GenerateSettings
+    told: bool = True
+
+    def method(self) -> Method:
+        """Answer prompts."""
+        return partial(_generated, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Pairs are judged; see `evaluate.judge`.
+
+    Attributes:
+        model: The judge.
+        settings: How it judges.
+        told: The verdicts.
+    """
+
+    model: Model
+    settings: JudgeSettings
+    told: bool = True
+
+    def method(self) -> Method:
+        """Judge pairs."""
+        return partial(_judged, self.settings)
+
+
+def _recycled(
+    settings: RecycleSettings, chooser: StudentChooser | None, rows: Sequence[Any], engine: Engine
+) -> AsyncGenerator[Record]:
+    return recycle(rows, engine, settings, chooser)
+
+
+def _generated(settings: GenerateSettings, rows: Sequence[Any], engine: Engine) -> AsyncGenerator[Record]:
+    return generate(rows, engine, settings.sampling(engine.oracle.sampling))
+
+
+def _judged(settings: JudgeSettings, rows: Sequence[Any], engine: Engine) -> AsyncGenerator[Record]:
+    return judge(rows, engine, settings)
+
+
+def ends_as(record: Record) -> tuple[str, str | None]:
+    """The id of the row that a record is of, and why it failed, where it did."""
+    if isinstance(record, Failure):
+        return record.id, record.reason
+    failed = record.failure.reason if isinstance(record, Recycled) and record.failure else None
+    name: str = getattr(record, "id")  # noqa: B009 - every record of a row has one
+    return name, failed
