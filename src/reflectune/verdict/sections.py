@@ -11,7 +11,7 @@ from reflectune.evaluate.leaderboard import boards
 from reflectune.evaluate.leaderboard.html import board_html
 from reflectune.evaluate.scores import Evaluation
 from reflectune.page.markup import cards, facts_table, folded, section, soft, table
-from reflectune.page.text import shown
+from reflectune.page.text import shown, visible
 from reflectune.verdict.charts import forest
 from reflectune.verdict.comparisons import FEWEST_FOR_MODEL
 from reflectune.verdict.conclusion import main_of
@@ -103,11 +103,11 @@ def compared(found: Verdict, say: Words) -> str:
 
 
 def _one(comparison: Comparison, say: Words) -> str:
-    names = [say("table.all") if one.dataset == ALL else one.dataset for one in columns_of(comparison)]
+    names = [say("table.all") if one.dataset == ALL else visible(one.dataset) for one in columns_of(comparison)]
     rows = table([say("table.figure"), *names], _told(comparison_rows(comparison, say), say))
     title = say("table.title", ours=say.named(comparison.ours), other=say.named(comparison.other))
     judged = soft(say("table.judge", judge=comparison.judge))
-    return f"<details><summary>{escape(title)}</summary>\n{judged}\n{rows}\n</details>"
+    return f"<details><summary>{shown(title)}</summary>\n{judged}\n{rows}\n</details>"
 
 
 def students(found: Verdict, say: Words) -> str:
@@ -148,7 +148,7 @@ def cost(found: Verdict, say: Words) -> str:
     """What each stage took; times alone differ between a journey and the same one broken off and resumed."""
     if not found.stages:
         return section("cost", say("heading.cost"), soft(say("cost.none")))
-    rows = ([*map(escape, cells), f"<time>{escape(time)}</time>"] for *cells, time in stage_rows(found.stages, say))
+    rows = ([*map(shown, cells), f"<time>{escape(time)}</time>"] for *cells, time in stage_rows(found.stages, say))
     heads = [say(f"cost.{name}") for name in _STAGE]
     return section("cost", say("heading.cost"), table(heads, rows, texts=_TEXTS_OF_STAGES))
 
