@@ -13,6 +13,7 @@ from rich.table import Table
 
 from reflectune.cli.screen import err
 from reflectune.errors import RunError, SettingsError
+from reflectune.files import write_whole
 from reflectune.pipeline.arms import FILE, ArmFacts, Counter, made, read_rows, written
 from reflectune.recipe import Arm
 from reflectune.student.runtime import torch_and_transformers
@@ -45,9 +46,7 @@ def carry_out(
             raise RunError(f"The arm {arm} would be empty: no response of {run} has a token.", mend="Look at the data.")
         facts[arm] = written(arm, examples, output, count)
     told = {name: fact.model_dump() for name, fact in facts.items()}
-    part = output / f".{FILE}.part"
-    part.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-    part.replace(output / FILE)
+    write_whole(output / FILE, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
     if not quiet:
         err.print(_table(facts))
         err.print(str(output))

@@ -40,6 +40,7 @@ def command(
 
     from reflectune.cli.screen import err
     from reflectune.errors import SettingsError
+    from reflectune.files import write_whole
     from reflectune.pipeline.shipped import schema as recipe_schema
     from reflectune.pipeline.shipped import text_of, with_data
 
@@ -51,9 +52,9 @@ def command(
         raise SettingsError(f"{file} is there already.", mend="Name another file, or write over it with --force.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_whole(file, text)
         if schema:
-            beside.write_bytes(orjson.dumps(recipe_schema(), option=orjson.OPT_INDENT_2) + b"\n")
+            write_whole(beside, orjson.dumps(recipe_schema(), option=orjson.OPT_INDENT_2) + b"\n")
     except OSError as error:
         raise SettingsError(f"{file} cannot be written: {error}.", mend="Name another file.") from error
     err.print(f"{file}\nFill it in, then look at the plan: reflectune run {file} --dry-run")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.oracles.prices import cost_of, read_prices
 from reflectune.pipeline.fingerprints import Fingerprints
 from reflectune.pipeline.plan import RECIPE, Stage, folder_of, money_of, plan
@@ -165,7 +166,7 @@ def _do(journey: Journey, stage: Stage, fingerprint: str, standing: Standing) ->
     journey.state.save(journey.folder)
     ended = carried_out(command, stage.launch, lambda seconds: _tick(journey, stage, before + seconds))
     if ended.exit == 0 and stage.kept is not None:
-        _keep(stage.kept, ended.printed)
+        write_whole(stage.kept, ended.printed)
     if ended.exit == 0 and (missing := [path for path in stage.outputs if not path.exists()]):
         journey.note(stage, state="failed", seconds=before + ended.seconds, exit=0)
         raise RunError(f"{stage.name}: {missing[0]} was not written.", mend=f"reflectune {' '.join(command)}")
@@ -193,12 +194,6 @@ def _words(journey: Journey, stage: Stage, standing: Standing) -> list[str]:
 
 def _tick(journey: Journey, stage: Stage, seconds: float) -> None:
     journey.note(stage, seconds=round(seconds, 3))
-
-
-def _keep(path: Path, printed: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(printed, encoding="utf-8")
-    part.replace(path)
 
 
 def _summary(printed: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.records import Record
 
 __all__ = ["FILE", "PipelineState", "Spending", "StageState"]
@@ -97,10 +98,8 @@ class PipelineState(Record):
             RunError: It cannot be written.
         """
         path = folder / FILE
-        part = path.with_name(f".{FILE}.part")
         try:
-            part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            part.replace(path)
+            write_whole(path, self.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise RunError(f"Cannot write {path}: {error}.", mend="Free some disk space.") from error
 
