@@ -104,6 +104,12 @@ def test_a_journey_ends_with_its_verdict_and_every_stage_is_done(whole: Path) ->
     assert arms["recycled"]["rows"] == 5
 
 
+def test_a_journey_is_listed_with_its_data(whole: Path) -> None:
+    told = reflectune(whole, "runs", "list").stdout.splitlines()
+    assert told[0] == f"runs/recipe  a journey: {len(state(whole))} stages done"
+    assert told[1].startswith("runs/recipe/data  6 rows")
+
+
 def test_what_has_not_changed_is_not_done_again(whole: Path, server: Loopback) -> None:
     before, asked = state(whole), server.stats()["requests"]
     told = reflectune(whole, "run", "recipe.yaml").stderr

@@ -43,9 +43,12 @@ def list_runs(
     from reflectune.errors import RunError
 
     runs = []
-    for path in sorted(folder.glob("*/state.sqlite")):
+    found = (
+        path for name in ("state.sqlite", "pipeline.json", "data/state.sqlite") for path in folder.glob(f"*/{name}")
+    )
+    for path in sorted(found, key=lambda path: path.parent):
         try:
-            runs.append(_totals(path.parent))
+            runs.append(_journey(path.parent) if path.name == "pipeline.json" else _totals(path.parent))
         except (RunError, sqlite3.Error) as error:
             err.print(f"{path.parent} cannot be read: {str(error).partition(chr(10))[0]}")
     if json:
@@ -57,7 +60,21 @@ def list_runs(
         typer.echo(f"{run['run']}  {_in_words(run)}")
 
 
+def _journey(folder: Path) -> dict[str, Any]:
+    """How far a journey has come; its data is a run of its own."""
+    from reflectune.pipeline.state import PipelineState
+
+    stages = PipelineState.load(folder, "").stages.values()
+    states = {
+        state: sum(stage.state == state for stage in stages) for state in ("done", "running", "stopped", "failed")
+    }
+    return {"run": str(folder), "kind": "journey", "stages": len(stages), **states}
+
+
 def _in_words(run: dict[str, Any]) -> str:
+    if run["kind"] == "journey":
+        ended = "" if run["done"] == run["stages"] else f" of {run['stages']} that were begun"
+        return f"a journey: {run['done']} stages done{ended}"
     if run["kind"] in _OTHERS:
         return _OTHERS[run["kind"]]
     return f"{run['rows']:,} rows: {run['done']:,} rewritten, {run['failed']:,} failed, {run['pending']:,} pending"
