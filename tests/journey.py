@@ -68,8 +68,8 @@ def judged(journey: Path, other: str, said: Sequence[Verdict], *, seed: int = 0,
 def small(journey: Path, *, seconds: float = 12.5) -> Path:
     """A whole journey: three students, two seeds, one test set."""
     for seed in (0, 1):
-        judged(journey, "original", balanced(values(60, 10, 30)), seed=seed)
-        judged(journey, "random", balanced(values(40, 20, 40)), seed=seed)
+        judged(journey, "original", balanced(values(34, 2, 14)), seed=seed)
+        judged(journey, "random", balanced(values(20, 10, 20)), seed=seed)
     (journey / "recipe.yaml").write_text(RECIPE)
     arms = {
         name: {"rows": rows, "instruction_tokens": 9, "response_tokens": 100, "mean_response_characters": 40.0}

@@ -58,11 +58,7 @@ def test_the_page_tells_everything_in_order(journey: Path) -> None:
         *("What it took", "What to mistrust", "How to repeat it"),
     ]
     assert page.index('class="lead"') < page.index("<h2>")
-    for said in (
-        "60 / 10 / 30".replace("60", "120").replace("10", "20", 1).replace("30", "60"),
-        "1.250",
-        "2.000 → 1.500",
-    ):
+    for said in ("68 / 4 / 28", "1.250", "2.000 → 1.500"):
         assert said in page
     assert "31.0%" in page
     assert 'href="data/report.html"' in page
@@ -82,8 +78,8 @@ def test_the_figures_are_typed_and_read_back(journey: Path) -> None:
     assert found.conclusion.kind == "better-than-original-only"
     assert found.conclusion.unbeaten == ("random",)
     main, other = found.comparisons
-    assert (main.other, main.pooled.items, main.pooled.verdicts, main.seeds) == ("original", 100, 200, (0, 1))
-    assert main.pooled.win_rate.value == 65.0
+    assert (main.other, main.pooled.items, main.pooled.verdicts, main.seeds) == ("original", 50, 100, (0, 1))
+    assert main.pooled.win_rate.value == 70.0
     assert main.pooled.level.by == "alpaca-eval"
     assert other.pooled.standing == "not-shown"
     students = {one.name: one for one in found.students}
@@ -103,7 +99,7 @@ def test_the_markdown_has_the_paragraph_and_the_table(journey: Path) -> None:
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 4
     assert len({line.count("|") for line in table}) == 1
-    assert table[2].startswith("| original | 100 | 120 / 20 / 60 | 65.0% (95%: ")
+    assert table[2].startswith("| original | 50 | 68 / 4 / 28 | 70.0% (95%: ")
 
 
 def test_no_place_of_this_machine_and_no_clock_stands_on_it(journey: Path) -> None:
@@ -176,6 +172,21 @@ def test_a_stage_that_did_not_end_is_named(journey: Path, tmp_path: Path) -> Non
     assert quick(folder).verdict.missing == ("do recycle",)
 
 
+def test_of_traces_nothing_is_missed_that_they_do_not_have(journey: Path, tmp_path: Path) -> None:
+    folder = copied(journey, tmp_path)
+    shutil.rmtree(folder / "arms")
+    (folder / "stats.json").unlink()
+    shutil.rmtree(folder / "verdicts")
+    run = judged(folder, "base", balanced(values(20, 2, 4)))
+    run.rename(run.with_name("reflective-against-base-0"))
+    traces = "data: x.jsonl\narms: [base, reflective]\ntraces: {}\nprompts: [first.jsonl]\n"
+    (folder / "recipe.yaml").write_text(traces)
+    found = write_verdict(folder).verdict
+    assert found.missing == ()
+    assert found.conclusion.kind == "better"
+    assert "the untrained student" in found.text["en"]
+
+
 BROKEN = {
     "pipeline.json": '{"stages": 3}',
     "stats.json": "no json",
@@ -211,7 +222,8 @@ def test_what_strangers_wrote_is_shown_as_text(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_paragraph_or_one_object(journey: Path, tmp_path: Path) -> None:
     folder = copied(journey, tmp_path)
-    text = quick(folder).verdict.text["en"]
+    found = quick(folder).verdict
+    text = found.text["en"]
     done = RUNNER.invoke(app, ["verdict", str(folder)])
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == text
@@ -220,7 +232,7 @@ def test_the_command_prints_the_paragraph_or_one_object(journey: Path, tmp_path:
     assert done.stderr == ""
     told = json.loads(done.stdout)
     assert told["text"] == text
-    assert told["conclusion"] == "better-than-original-only"
+    assert told["conclusion"] == found.conclusion.kind
     assert told["comparisons"]["recycled against random, by judge-7b@http://127.0.0.1:9/v1"]["standing"] == "not-shown"
     assert (tmp_path / "page.json").is_file()
     assert (tmp_path / "page.md").is_file()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reflectune.errors import RunError
+from reflectune.files import write_whole
 from reflectune.page import page
 from reflectune.verdict.caveats import caveats_of
 from reflectune.verdict.comparisons import compared
@@ -99,9 +100,7 @@ def verdict_of(folder: Folder) -> Verdict:
 
 
 def _write(path: Path, content: str) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(content, encoding="utf-8", errors="replace")
-        part.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error.strerror}.", mend="Name another place with --output.") from error

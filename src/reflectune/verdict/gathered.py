@@ -17,7 +17,9 @@ from reflectune.verdict.records import Data, Metric, Ran, Rate, Repeat, Student
 __all__ = ["benchmarks_of", "data_of", "missing_of", "repeat_of", "stages_of", "students_of"]
 
 _CONTAMINATED = "contamination"
-_EXPECTED = ("pipeline.json", "recipe.yaml", "arms", "students", "verdicts", "stats.json")
+_EXPECTED = ("pipeline.json", "recipe.yaml", "students", "verdicts")
+_OF_DATA = ("arms", "stats.json")
+"""What only a journey that rewrites data has."""
 
 
 def students_of(folder: Folder) -> tuple[Student, ...]:
@@ -173,5 +175,7 @@ def _without_folders(named: str | None) -> str | None:
 
 def missing_of(folder: Folder) -> tuple[str, ...]:
     """The parts that are not there, and the stages that did not come to their end."""
-    lacking = [name for name in _EXPECTED if not (folder.path / name).exists()]
+    of_traces = folder.recipe is not None and folder.recipe.traces is not None
+    expected = _EXPECTED if of_traces else (*_EXPECTED, *_OF_DATA)
+    lacking = [name for name in expected if not (folder.path / name).exists()]
     return (*lacking, *(stage.name for stage in folder.stages.values() if stage.state != "done"))
