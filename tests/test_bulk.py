@@ -243,7 +243,7 @@ def test_each_shard_has_a_folder_of_its_own(loopback: Serve, data_file: Path, tm
 def test_a_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("[{")
     for name in ("nope.json", "broken.json"):
-        assert reflectune("recycle", name, cwd=tmp_path).returncode == 1
+        assert reflectune("recycle", name, "--oracle", "m@http://127.0.0.1:9/v1", cwd=tmp_path).returncode == 1
     assert not list((tmp_path / "runs").glob("*"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from loopback import Loopback
+from typed import reflectune as typed
 
 Serve = Callable[..., Loopback]
 
@@ -235,26 +236,29 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
     assert stats["requests"] - stats["distinct"] <= 4 * kills
 
 
+NOBODY = ("--oracle", "m@http://127.0.0.1:9/v1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("recycle", "nothing.json"), 1, "nothing.json"),
+        (("recycle", "nothing.json", *NOBODY), 1, "nothing.json"),
         (("recycle", "rows.json", "--oracle", "gpt-4o-mini"), 2, "OPENAI_API_KEY"),
-        (("recycle", "rows.json", "--oracle", "m@http://127.0.0.1:9/v1"), 1, "127.0.0.1:9"),
+        (("recycle", "rows.json", *NOBODY), 1, "127.0.0.1:9"),
         (("recycle", "rows.json", "--oracle", ""), 2, "oracle does not fit"),
         (("recycle", "rows.json", "--oracle", "local:nothing.gguf"), 2, "nothing.gguf"),
         (("recycle", "rows.json", "--reflect", "nothing"), 2, "--reflect"),
         (("recycle", "rows.json", "--reflect", "response", "--versions", "all"), 2, "takes both reflections"),
         (("recycle", "rows.json", "--versions", "chosen", "--oracle", "m@http://127.0.0.1:9/v1"), 2, "--student"),
-        (("recycle", "rows.json", "--map", "instruction=nothing,response=output"), 1, "nothing"),
+        (("recycle", "rows.json", "--map", "instruction=nothing,response=output", *NOBODY), 1, "nothing"),
         (("recycle", "rows.json", "--set", "recycle.temprature=1"), 2, "Did you mean temperature?"),
-        (("recycle", "rows.json", "--prompts", "nothing"), 2, "no prompt folder"),
-        (("recycle", "rows.json", "--run", "rows.json/run"), 1, "--run"),
+        (("recycle", "rows.json", "--prompts", "nothing", *NOBODY), 2, "no prompt folder"),
+        (("recycle", "rows.json", "--run", "rows.json/run", *NOBODY), 1, "--run"),
         (("recycle", "rows.json", "--output", "out.docx", "--oracle", "m@http://127.0.0.1:9/v1"), 2, ".docx"),
         (("recycle", "rows.json", "--output", "rows.json"), 2, "overwrite"),
         (("recycle", "rows.json", "--output", "nowhere/out.jsonl"), 2, "nowhere"),
         (("recycle", "rows.json", "--key-env", "sk-not-a-name"), 2, "key_env"),
-        (("recycle", "rows.json", "--map", "instruction=[/red]x,response=output"), 1, "[/red]x"),
+        (("recycle", "rows.json", "--map", "instruction=[/red]x,response=output", *NOBODY), 1, "[/red]x"),
         (("runs", "show", "nothing"), 1, "no run in nothing"),
         (("runs", "resume", "nothing"), 1, "no run in nothing"),
         (("export", "nothing"), 1, "no run in nothing"),
@@ -264,7 +268,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(loopback: Serve, tmp_pa
 def test_a_mistake_is_one_clear_message(
     data_file: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = reflectune(*arguments, cwd=tmp_path)
+    done = typed(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr

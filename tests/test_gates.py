@@ -30,7 +30,8 @@ from reflectune.gates.texts import Size, normal, read
 from reflectune.recipe import Recipe
 from reflectune.records import Recycled, Rewrite, Version
 from reflectune.runs import Maker, RunDir
-from test_cli import lines, reflectune
+from test_cli import lines
+from typed import reflectune
 
 RIVER = (
     "Explain in plain words how a river finds its way to the sea, which forces shape its bed over thousands of years, "

@@ -18,9 +18,9 @@ from reflectune.formats import open_source
 from reflectune.recipe import Recipe
 from reflectune.records import Example, Recycled, Rewrite, Scored, Version, VersionScores
 from reflectune.runs import Maker, RunDir
-from test_cli import reflectune
 from test_embedding import letters
 from test_gates import POND_ZH, RIVER, TEA, jsonl
+from typed import reflectune
 
 WORDS = ("--no-coherence", "--no-tokens")
 QUICK = (*WORDS, "--quiet")
