@@ -65,7 +65,7 @@ def started(runs: Path, *flags: str, env: dict[str, str] | None = None) -> Itera
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            _, told = process.communicate(timeout=15)
+            _, told = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -128,7 +128,7 @@ def tab(browser: Any, **how: Any) -> Iterator[tuple[Any, Watched]]:
     """A tab of its own, and what it does that it must not do."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **how})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)  # a bound for what never comes; a busy machine is no fault
     watched = Watched()
     watched.watch(page)
     try:

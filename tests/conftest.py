@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from browser import app, browser, page
 from loopback import Loopback
@@ -15,6 +16,16 @@ from loopback import Loopback
 __all__ = ["app", "browser", "page"]
 
 ROOT = Path(__file__).parents[1]
+
+# Threads that compute share the processors with the other test processes, and do not spin where they wait: else two
+# processes on two processors take each other's time. Torch reads it when it is first imported.
+_AT_ONCE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _AT_ONCE)))
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+# How long one example takes says how busy the machine is.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

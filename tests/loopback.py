@@ -45,7 +45,7 @@ class Loopback:
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)  # a busy machine is no fault
         if self._process.stdout is not None:
             self._process.stdout.close()
 

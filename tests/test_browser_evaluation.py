@@ -58,7 +58,7 @@ def test_raw_replies_are_shown_as_text(shown: App, page: Any) -> None:
 
 def test_statistics_come_by_themselves_and_take_the_colours_of_the_page(shown: App, page: Any) -> None:
     page.goto(f"{shown.url}/runs/data/statistics")
-    page.wait_for_selector(".charts svg", timeout=60_000)
+    page.wait_for_selector(".charts svg", timeout=240_000)
     page.get_by_role("link", name="Statistics").wait_for()
     assert "words of the response" in page.locator("table").inner_text()
     colour = "getComputedStyle(document.querySelector('.charts svg text')).fill"
@@ -107,7 +107,7 @@ def test_a_person_judges_by_key_takes_back_skips_and_finishes(tmp_path: Path, pa
         page.wait_for_selector("#all-done:not([hidden])")
         page.locator("#finish").click()
         page.wait_for_selector("#finished:not([hidden])")
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "6 / 0 / 0" in told
 

@@ -282,7 +282,7 @@ def test_failed_rows_are_tried_again_from_the_page(shown: App, oracle: Loopback,
     page.goto(f"{shown.url}/runs/again")
     page.get_by_label("copy").check()
     page.get_by_role("button", name="Try failed rows again").click()
-    page.wait_for_function("() => document.querySelector('#job-state')?.textContent === 'Done.'", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('#job-state')?.textContent === 'Done.'", timeout=240_000)
     assert not re.search("sk-secret", page.content())
     assert page.locator("#reasons tr", has_text="copy").count() == 0
     assert oracle.stats()["requests"] >= 1
