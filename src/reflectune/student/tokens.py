@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from reflectune.errors import SettingsError
 
@@ -75,16 +75,6 @@ class Unscorable:
 
     reason: str
     detail: str
-
-
-class Reader(Protocol):
-    """Makes pairs of questions, many at a time."""
-
-    convention: Convention
-
-    def read(self, questions: Sequence[Question], max_length: int) -> list[Pair | Unscorable]:
-        """The two readings of each target, none longer than so many tokens; or why there are none."""
-        ...
 
 
 class ExactReader:
