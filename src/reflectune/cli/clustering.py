@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from reflectune.cli.asking import Asking
-from reflectune.cli.job import Job, address_of
-from reflectune.cli.money import dollars
-from reflectune.cli.screen import Meter, Reading, say
+from reflectune.cli.inquiry import KNOWLEDGE, STATE, Inquiry, Stopped, asked_in, recalled
+from reflectune.cli.job import Job, address_of, settled
+from reflectune.cli.money import budget_of, dollars
+from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.cli.signals import drained_on_signals
 from reflectune.cluster import Cluster
-from reflectune.cluster.flow import Flow, Watch, await_lock
+from reflectune.cluster.flow import Flow, Watch, await_lock, first_of
 from reflectune.cluster.keeper import Charge
 from reflectune.cluster.session import on, size_of
+from reflectune.cluster.student import Made, Scoring
 from reflectune.cluster.told import Progress
 from reflectune.cluster.work import Model, Recycling, Work
 from reflectune.errors import SettingsError
+from reflectune.generation import open_model
+from reflectune.generation.naming import is_folder
 from reflectune.optional import load_optional
 from reflectune.oracles import Oracle
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.naming import key_of
-from reflectune.recipe import Recipe
+from reflectune.recipe import Recipe, ScoreSettings
+from reflectune.records import Record
 from reflectune.recycling import STAGE
 from reflectune.runs import Maker, RunDir
-
-KNOWLEDGE = "knowledge of "
-"""Before an oracle's name: the note of what was found out about its endpoint."""
+from reflectune.scoring import STAGE as SCORE
 
 
 def cluster_of(engine: str, address: str | None, workers: int | None) -> Cluster | None:
@@ -59,8 +64,17 @@ def check_cluster(job: Job) -> None:
             "--batch leaves the work to the provider, so there is nothing for a cluster to do.",
             mend="Leave out --engine ray, or --batch.",
         )
+    check_ray(job.run)
+
+
+def check_ray(run: Path) -> None:
+    """Wait for the keeper of an earlier driver that was killed: it ends by itself within a second.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
     load_optional("ray", "--engine ray", "ray")
-    await_lock(job.run)
+    await_lock(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,7 @@ class Abroad:
 
 
 @dataclass(slots=True)
-class _Gauge:
+class Gauge:
     """Shows how far the keeper says that the work has come.
 
     Attributes:
@@ -163,7 +177,7 @@ def recycle_abroad(abroad: Abroad, asking: Asking, maker: Maker, *, beside: bool
         abroad.run.changing()
         asking.begun()
     with Meter(before + left, before, quiet=abroad.quiet) as meter:
-        gauge = _Gauge(meter, before, before + left)
+        gauge = Gauge(meter, before, before + left)
         try:
             if left:
                 abroad.flow(charge, work, Watch(gauge.show))
@@ -181,3 +195,95 @@ def _count(asking: Asking, progress: Progress) -> None:
         engine.stop()
     if asking.budget is not None and progress.spent is not None:
         asking.budget.spent = progress.spent
+
+
+@dataclass(frozen=True, slots=True)
+class Outing:
+    """What is asked of a model on a cluster, outside a run's own rows.
+
+    Attributes:
+        cluster: The cluster.
+        folder: The run's folder.
+        recipe: The model and its limits.
+        work: What is done with each row, given the model.
+        rows: The rows.
+        take: Is given what became of each.
+    """
+
+    cluster: Cluster
+    folder: Path
+    recipe: Recipe
+    work: Callable[[Model], Work]
+    rows: Sequence[Any]
+    take: Callable[[Record], None]
+
+
+def inquire_abroad(outing: Outing, meter: Meter, *, quiet: bool) -> Inquiry:
+    """Ask on a cluster, as `inquiry.inquire` does in this process.
+
+    Raises:
+        OracleError: The model cannot be used; the replies that it gave before are kept.
+        RunError: The run's folder cannot be used, or the pipeline broke.
+        SettingsError: There is a budget, and the price is unknown.
+    """
+    recipe, place = settled(outing.recipe), outing.folder
+    check_ray(place)
+    new = not (place / STATE).exists()
+    place.mkdir(parents=True, exist_ok=True)
+    with asked_in(place, new=new) as folder:
+        # A transformers model is opened by workers only: this machine may be none to run it on.
+        oracle = None if is_folder(recipe.oracle) else open_model(recipe.oracle, address_of(recipe), recalled(folder))
+        budget = budget_of(folder, recipe, oracle.name) if oracle else None
+        spent = budget.spent if budget else 0.0
+        model = Model(recipe.oracle, address_of(recipe), any_kind=True, slots=oracle.concurrency if oracle else None)
+        if oracle is not None:
+            asyncio.run(oracle.aclose())
+        abroad = Abroad(outing.cluster, folder, recipe, quiet)
+        gauge = Gauge(meter, 0, len(outing.rows))
+        progress = abroad.flow(
+            abroad.charge(oracle, budget), outing.work(model), Watch(gauge.show, take=outing.take), outing.rows
+        )
+        stopped: Stopped = "" if not progress.stopping else "budget" if progress.out_of_budget else "interrupt"
+        if progress.out_of_budget:
+            err.print(
+                f"The budget of {dollars(recipe.budget or 0.0)} does not pay for another request, of which"
+                f" {dollars(progress.spent or 0.0)} is spent: a larger --budget goes on."
+            )
+        known = progress.spent if oracle else 0.0
+        return Inquiry(progress.oracle, progress.usage, None if known is None else known - spent, stopped)
+
+
+def score_abroad(
+    abroad: Abroad, settings: ScoreSettings, begin: Callable[[Made], Maker], *, quiet: bool
+) -> tuple[Made, bool]:
+    """Score the rows that are pending; returns what made the scores, and whether somebody stopped it.
+
+    Args:
+        abroad: The run and the cluster.
+        settings: How rows are scored.
+        begin: Notes in the run what makes its scores from now on.
+        quiet: Whether to show only errors.
+
+    Raises:
+        OracleError: The student cannot be loaded or used.
+        RunError: The run cannot be used, or the pipeline broke.
+        SettingsError: A template does not fit the student.
+    """
+    scoring = Scoring(settings, address_of(abroad.recipe))
+    with on(abroad.cluster) as ray:
+        made = first_of(ray, abroad.cluster, scoring)
+        maker = begin(made)
+        counts = abroad.run.counts(SCORE)
+        before = counts.rows - counts.pending
+        if not counts.pending:
+            return made, False
+        charge = replace(abroad.charge(None, None), stage=SCORE, maker=maker)
+        with (
+            Meter(counts.rows, before, quiet=quiet) as meter,
+            abroad.run.lent(),
+            drained_on_signals("the rows in hand are finished") as stopping,
+        ):
+            gauge = Gauge(meter, before, counts.rows)
+            watch = Watch(gauge.show, stopping)
+            progress = Flow(ray, abroad.cluster, charge, replace(scoring, fingerprint=made[0]), watch).run()
+    return made, progress.stopping and abroad.run.counts(SCORE).pending > 0

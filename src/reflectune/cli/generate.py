@@ -48,6 +48,9 @@ def command(
         float, typer.Option(help="Exit with 3 if a larger share of rows failed.", min=0, max=1)
     ] = 0.05,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked; ask and write nothing.")] = False,
+    engine: flags.EngineName = "here",
+    address: flags.RayAddress = None,
+    workers: flags.Workers = None,
     json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -66,6 +69,7 @@ def command(
 
     reflectune generate runs/data/student questions.jsonl --reflect   only what stands in <output> is the answer
     """
+    from reflectune.cli.clustering import cluster_of
     from reflectune.cli.generating import Asked, carry_out
     from reflectune.recipe import GenerateSettings, Recipe
 
@@ -98,4 +102,5 @@ def command(
         },
         source="The command",
     )
-    carry_out(Asked(recipe, settings, run, name, quiet=quiet), dry_run=dry_run, as_json=json)
+    cluster = cluster_of(engine, address, workers)
+    carry_out(Asked(recipe, settings, run, name, quiet=quiet, cluster=cluster), dry_run=dry_run, as_json=json)

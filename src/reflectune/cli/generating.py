@@ -13,10 +13,13 @@ from typing import Any
 import orjson
 import typer
 
+from reflectune.cli.clustering import Outing, inquire_abroad
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.most import most, plain_most, show_most
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, err, say, say_what_changed
+from reflectune.cluster import Cluster
+from reflectune.cluster.work import Generating
 from reflectune.errors import SettingsError
 from reflectune.exports.kit import counted
 from reflectune.formats import check_target, write_rows
@@ -28,7 +31,7 @@ from reflectune.language import prompt_language
 from reflectune.oracles.engine import Engine
 from reflectune.prompts import REFLECT, Prompts
 from reflectune.recipe import GenerateSettings, Recipe
-from reflectune.records import Failure
+from reflectune.records import Failure, Record
 from reflectune.tags import parse
 
 ANSWERS, FAILURES = "answers.jsonl", "answer_failures.jsonl"
@@ -46,6 +49,7 @@ class Asked:
         run: The run's folder; by default named after the data and the model.
         name: What the model is called in the answers.
         quiet: Whether to show only errors.
+        cluster: The Ray cluster that does it; by default this process does.
     """
 
     recipe: Recipe
@@ -53,6 +57,7 @@ class Asked:
     run: Path | None = None
     name: str | None = None
     quiet: bool = False
+    cluster: Cluster | None = None
 
     @property
     def model(self) -> str:
@@ -148,6 +153,16 @@ def _ask(asked: Asked, questions: list[Question], made: dict[str, Generated | Fa
     prompt = partial(_prompt, asked, Prompts())
     reasons: Counter[str] = Counter()
     with Meter(total, len(made), quiet=asked.quiet) as meter:
+        if asked.cluster is not None:
+
+            def take(replied: Record) -> None:
+                if isinstance(replied, Generated | Failure):
+                    made[replied.id] = replied
+
+            work = partial(Generating, settings=asked.settings)
+            rows = list(map(prompt, questions))
+            outing = Outing(asked.cluster, asked.folder, asked.recipe, work, rows, take)
+            return inquire_abroad(outing, meter, quiet=asked.quiet)
 
         async def answers_of(engine: Engine) -> None:
             sampling = asked.settings.sampling(engine.oracle.sampling)

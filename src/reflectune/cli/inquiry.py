@@ -27,7 +27,8 @@ Opener = Callable[[str, Address, Callable[[str], str | None]], Oracle]
 """What makes a model of its name, its address and what an earlier process found out about it."""
 Stopped = Literal["", "budget", "interrupt"]
 
-_KNOWLEDGE = "knowledge of "
+KNOWLEDGE = "knowledge of "
+"""Before an oracle's name: the note of what was found out about its endpoint."""
 STATE, LOCK = "state.sqlite", "run.lock"
 
 
@@ -77,7 +78,7 @@ def inquire(
     recipe = settled(recipe)
     new = not (run / STATE).exists()
     run.mkdir(parents=True, exist_ok=True)  # a folder that the run makes itself goes again if it holds no rows
-    with _asked_in(run, new=new) as folder:
+    with asked_in(run, new=new) as folder:
         oracle = (open_with or open_oracle)(recipe.oracle, address_of(recipe), recalled(folder))
         budget = budget_of(folder, recipe, oracle.name)
         spent = budget.spent if budget else 0.0
@@ -101,17 +102,17 @@ def inquire(
 
 def recalled(run: RunDir) -> Callable[[str], str | None]:
     """What gives what an earlier process found out about the endpoint of an oracle, by the oracle's name."""
-    return lambda name: run.remembered(_KNOWLEDGE + name)
+    return lambda name: run.remembered(KNOWLEDGE + name)
 
 
 def remember_endpoint(run: RunDir, oracle: Oracle) -> None:
     """Leave for the next process what was found out about an oracle's endpoint."""
     if (known := knowledge_of(oracle)) is not None:
-        run.remember(_KNOWLEDGE + oracle.name, known)
+        run.remember(KNOWLEDGE + oracle.name, known)
 
 
 @contextmanager
-def _asked_in(run: Path, *, new: bool) -> Iterator[RunDir]:
+def asked_in(run: Path, *, new: bool) -> Iterator[RunDir]:
     """A run's folder. Where it was new and nobody was asked, nothing is left to stand in a second try's way."""
     replies = 0
     try:

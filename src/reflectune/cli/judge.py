@@ -79,6 +79,9 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is and what would be asked; ask and write nothing.")
     ] = False,
+    engine: flags.EngineName = "here",
+    address: flags.RayAddress = None,
+    workers: flags.Workers = None,
     json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -102,6 +105,7 @@ def command(
 
     reflectune judge --reviews vicuna_reviews_gpt4.json vicuna_reviews_gpt3.5.json
     """
+    from reflectune.cli.clustering import cluster_of
     from reflectune.cli.judging import Asked, carry_out
     from reflectune.errors import SettingsError
     from reflectune.recipe import JudgeSettings, Recipe
@@ -137,7 +141,8 @@ def command(
         },
         source="The command",
     )
-    asked = Asked(recipe, settings, tuple(files), judges, run, reviews=reviews, quiet=quiet)
+    cluster = cluster_of(engine, address, workers)
+    asked = Asked(recipe, settings, tuple(files), judges, run, reviews=reviews, quiet=quiet, cluster=cluster)
     if human:
         from reflectune.cli.by_hand import ByHand
         from reflectune.cli.by_hand import carry_out as carry_out_by_hand

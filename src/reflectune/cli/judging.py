@@ -6,13 +6,17 @@ import re
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from reflectune.cli.clustering import Outing, inquire_abroad
 from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.judge_estimate import show_judge_estimate
 from reflectune.cli.screen import Meter, err, say
 from reflectune.cli.verdicts import NOTE, Finding, conclude
+from reflectune.cluster import Cluster
+from reflectune.cluster.work import Judging
 from reflectune.errors import InputError, SettingsError
 from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
 from reflectune.evaluate.judge.evaluation import Judged
@@ -24,7 +28,7 @@ from reflectune.generation import open_model
 from reflectune.generation.naming import file_name, model_name
 from reflectune.oracles.engine import Engine
 from reflectune.recipe import JudgeSettings, Recipe
-from reflectune.records import Failure
+from reflectune.records import Failure, Record
 
 _MOST_JUDGES = 2
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
@@ -42,6 +46,7 @@ class Asked:
         run: The run's folder; by default named after the models.
         reviews: Whether the files hold published reviews, so that nobody is asked.
         quiet: Whether to show only errors.
+        cluster: The Ray cluster that does it; by default this process does.
     """
 
     recipe: Recipe
@@ -51,6 +56,7 @@ class Asked:
     run: Path | None = None
     reviews: bool = False
     quiet: bool = False
+    cluster: Cluster | None = None
 
 
 def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
@@ -185,6 +191,11 @@ class _Progress:
             self.failures[said.id] = said
             self.reasons[said.reason] = self.reasons.get(said.reason, 0) + 1
 
+    def take(self, said: Record) -> None:
+        """Take note of what came from a cluster, perhaps twice."""
+        if isinstance(said, Verdict | Failure) and said.id not in self.verdicts and said.id not in self.failures:
+            self.note(said)
+
     @property
     def done(self) -> int:
         return len(self.verdicts) + len(self.failures)
@@ -203,7 +214,14 @@ def _ask(asked: Asked, name: str, found: Matched, folder: Path) -> tuple[Judged,
                     show(meter, engine, progress.done, progress.reasons)
 
         recipe = asked.recipe.model_copy(update={"oracle": name})
-        inquiry = inquire(folder, recipe, verdicts_of, open_with=open_model)
+        if asked.cluster is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            asked.settings.save(folder / NOTE)
+            work = partial(Judging, settings=asked.settings)
+            outing = Outing(asked.cluster, folder, recipe, work, found.pairs, progress.take)
+            inquiry = inquire_abroad(outing, meter, quiet=asked.quiet)
+        else:
+            inquiry = inquire(folder, recipe, verdicts_of, open_with=open_model)
     failed = [Lost(progress.failures[pair.id], pair.dataset) for pair in found.pairs if pair.id in progress.failures]
     pending = len(found.pairs) - progress.done
     return Judged(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from reflectune.cli import flags
+
 
 def command(
     data: Annotated[str, typer.Argument(help="A run's folder, a data file, or a data set of the hub.")],
@@ -55,6 +57,9 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to score, without loading the student.")
     ] = False,
+    engine: flags.EngineName = "here",
+    address: flags.RayAddress = None,
+    workers: flags.Workers = None,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
 ) -> None:
@@ -75,6 +80,7 @@ def command(
 
     reflectune score data.json --shard 2/8                        one of eight machines; join them with runs merge
     """
+    from reflectune.cli.clustering import cluster_of
     from reflectune.cli.scoring import Asked, carry_out
 
     given = {
@@ -98,5 +104,6 @@ def command(
         intake={name: value for name, value in intake.items() if value is not None},
         fresh=fresh,
         quiet=quiet,
+        cluster=cluster_of(engine, address, workers),
     )
     carry_out(asked, dry_run=dry_run, as_json=json)

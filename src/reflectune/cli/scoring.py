@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import typer
 
+from reflectune.cli.clustering import Abroad, check_ray, score_abroad
 from reflectune.cli.dataset import is_run
 from reflectune.cli.finish import note_recipe, note_stage
 from reflectune.cli.intake import take_in, taken
@@ -20,10 +21,12 @@ from reflectune.cli.job import Job, address_of, check_places, recipe_of, source_
 from reflectune.cli.recycle import name_of
 from reflectune.cli.screen import Meter, Reading, err, say
 from reflectune.cli.signals import drained_on_signals
+from reflectune.cluster import Cluster
+from reflectune.cluster.student import Made, entry
 from reflectune.errors import SettingsError
 from reflectune.formats import write_rows
 from reflectune.recipe import Recipe, ScoreSettings, in_order
-from reflectune.records import Failure, Scored
+from reflectune.records import Failure
 from reflectune.recycling import STAGE as RECYCLE
 from reflectune.runs import Counts, Maker, RunDir
 from reflectune.scoring import STAGE, Scorer, Versions, warning
@@ -44,6 +47,7 @@ class Asked:
         intake: The flags that say which rows are taken, as far as they were given.
         fresh: Whether every row is scored again.
         quiet: Whether to show only errors.
+        cluster: The Ray cluster that does it; by default this process does.
     """
 
     data: str
@@ -52,6 +56,7 @@ class Asked:
     intake: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
     quiet: bool = False
+    cluster: Cluster | None = None
 
     @property
     def folder(self) -> Path:
@@ -161,27 +166,46 @@ def score_run(asked: Asked, recipe: Recipe) -> Outcome:
     if is_data:
         check_places(Job(recipe, asked.folder, fresh=asked.fresh))
     settings = recipe.score or ScoreSettings()
+    if asked.cluster is not None:
+        check_ray(asked.folder)
     with RunDir(asked.folder) as run:
         if is_data:
             take_in(run, recipe, quiet=asked.quiet)
         say(f"loading the student {settings.student}", quiet=asked.quiet)
-        student = open_student(settings, address_of(recipe))
-        try:
-            scorer = Scorer(student, settings)
-            maker = Maker(scorer.fingerprint, str(scorer.maker["student"]), str(scorer.maker["template_hash"]))
+
+        def begin(made: Made) -> Maker:
+            fingerprint, how = made
+            maker = Maker(fingerprint, str(how["student"]), str(how["template_hash"]))
             run.made_by(STAGE, maker)
             run.confirm(STAGE)
             note_recipe(run, recipe)
             if asked.fresh:
                 run.forget_scores()
-            stopped = _score_pending(run, scorer, quiet=asked.quiet)
-        finally:
-            student.close()
-        versions, unscored, above_one = _write(run, scorer.maker)
-        note_stage(run, recipe, "score", scorer.maker)
+            return maker
+
+        if asked.cluster is not None:
+            abroad = Abroad(asked.cluster, run, recipe, asked.quiet)
+            (_, how), stopped = score_abroad(abroad, settings, begin, quiet=asked.quiet)
+        else:
+            how, stopped = _score_here(run, recipe, settings, begin, quiet=asked.quiet)
+        versions, unscored, above_one = _write(run, how)
+        note_stage(run, recipe, "score", how)
         counts = run.counts(STAGE)
         seconds = time.monotonic() - began
-        return Outcome(counts, versions, unscored, above_one, seconds, stopped, scorer.maker)
+        return Outcome(counts, versions, unscored, above_one, seconds, stopped, how)
+
+
+def _score_here(
+    run: RunDir, recipe: Recipe, settings: ScoreSettings, begin: Callable[[Made], Maker], *, quiet: bool
+) -> tuple[dict[str, str | int], bool]:
+    """Score in this process; returns what made the scores, and whether somebody stopped it."""
+    student = open_student(settings, address_of(recipe))
+    try:
+        scorer = Scorer(student, settings)
+        begin((scorer.fingerprint, scorer.maker))
+        return scorer.maker, _score_pending(run, scorer, quiet=quiet)
+    finally:
+        student.close()
 
 
 def _score_pending(run: RunDir, scorer: Scorer, *, quiet: bool) -> bool:
@@ -199,7 +223,7 @@ def _score_pending(run: RunDir, scorer: Scorer, *, quiet: bool) -> bool:
         committed = time.monotonic()
         try:
             for number, scored in enumerate(scorer.score(takewhile(lambda _: not stopping(), rows)), 1):
-                waiting.append(_entry(scored))
+                waiting.append(entry(scored))
                 if reason := waiting[-1][-1]:
                     reasons[reason] = reasons.get(reason, 0) + 1
                 tokens += sum(
@@ -219,11 +243,6 @@ def _versions(run: RunDir, name: str) -> Versions:
     if row.example is None:
         raise ValueError(f"Row {name} holds no pair.")
     return Versions.of(row.example, row.result)
-
-
-def _entry(scored: Scored) -> tuple[str, bytes, str | None]:
-    failed = None if scored.versions else scored.unscored[0].reason
-    return scored.id, scored.model_dump_json(exclude_defaults=True).encode(), failed
 
 
 def _write(run: RunDir, maker: dict[str, str | int]) -> tuple[int, dict[str, int], int]:

@@ -21,20 +21,22 @@ from typing import Any
 
 from reflectune.cluster.keeper import Charge, Keeper
 from reflectune.cluster.session import Cluster, size_of
-from reflectune.cluster.told import Page, Progress
-from reflectune.cluster.work import Work
+from reflectune.cluster.student import Made, ScoreWorker, Scoring, made_of
+from reflectune.cluster.told import Page, Progress, Trouble
+from reflectune.cluster.work import Model, Work
 from reflectune.cluster.worker import Worker
 from reflectune.errors import RunError
 from reflectune.records import Record
 from reflectune.runs.lock import holder
 
-__all__ = ["Flow", "Watch", "await_lock"]
+__all__ = ["Flow", "Watch", "await_lock", "first_of"]
 
 _TICK = 0.5
 _BLOCKS_PER_WORKER = 32
 _ROWS_OF_A_BLOCK = (4, 256)
 _BLOCKS_AT_ONCE = 3
 """For each worker, so that one which is nearly done leaves no slot empty."""
+_CPUS_IN_THE_WORKER, _CPUS_FOR_AN_ENDPOINT = 1.0, 0.5
 _LOCK_SECONDS = 15.0
 _KEEPER_CALLS = 100_000
 
@@ -69,7 +71,7 @@ class Flow:
     ray: Any
     cluster: Cluster
     charge: Charge
-    work: Work
+    work: Work | Scoring
     watch: Watch
 
     def run(self, rows: Sequence[Any] | None = None) -> Progress:
@@ -95,26 +97,36 @@ class Flow:
 
     def _worked(self, source: Any, keeper: Any, workers: int) -> Any:
         """The dataset of what becomes of the rows."""
-        gpus = self.cluster.gpus
-        if gpus is None:
-            there = self.ray.cluster_resources().get("GPU", 0)
-            gpus = 1.0 if self.work.model.wants_gpu and there >= workers else 0.0
-        share = math.ceil(self.charge.ceiling / workers)
+        kind: type = Worker
+        given: dict[str, Any] = {"keeper": keeper, "work": self.work}
+        at_once = _BLOCKS_AT_ONCE
+        if isinstance(self.work, Scoring):
+            kind, at_once = ScoreWorker, 1
+        else:
+            given["share"] = math.ceil(self.charge.ceiling / workers)
         return source.map_batches(
-            Worker,
+            kind,
             batch_size=None,
             batch_format="pyarrow",
             compute=self.ray.data.ActorPoolStrategy(
-                size=workers,
-                max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
-                max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + 1,
+                size=workers, max_concurrent_calls_per_actor=at_once, max_tasks_in_flight_per_actor=at_once + 1
             ),
-            fn_constructor_kwargs={"keeper": keeper, "work": self.work, "share": share},
-            num_cpus=self.cluster.cpus,
-            num_gpus=gpus,
-            max_restarts=-1,
-            max_task_retries=-1,
+            fn_constructor_kwargs=given,
+            **_takes(self.ray, self.cluster, self.work.model, workers),
         )
+
+
+def first_of(ray: Any, cluster: Cluster, scoring: Scoring) -> Made:
+    """What makes scores on this cluster: the student is loaded once where a worker may be.
+
+    Raises:
+        ReflectuneError: The student cannot be loaded or used.
+    """
+    task = ray.remote(made_of).options(**_takes(ray, cluster, scoring.model, size_of(ray, cluster)))
+    made: Made | Trouble = ray.get(task.remote(scoring))
+    if isinstance(made, Trouble):
+        raise made.error()
+    return made
 
 
 def await_lock(run: Path) -> None:
@@ -122,6 +134,16 @@ def await_lock(run: Path) -> None:
     until = time.monotonic() + _LOCK_SECONDS
     while holder(run) is not None and time.monotonic() < until:
         time.sleep(0.1)
+
+
+def _takes(ray: Any, cluster: Cluster, model: Model, workers: int) -> dict[str, float]:
+    """What a worker takes of its node."""
+    gpus, cpus = cluster.gpus, cluster.cpus
+    if gpus is None:
+        gpus = 1.0 if model.wants_gpu and ray.cluster_resources().get("GPU", 0) >= workers else 0.0
+    if cpus is None:
+        cpus = _CPUS_IN_THE_WORKER if model.slots or model.wants_gpu else _CPUS_FOR_AN_ENDPOINT
+    return {"num_cpus": cpus, "num_gpus": gpus}
 
 
 @contextmanager
@@ -149,21 +171,18 @@ def _keeper(ray: Any, charge: Charge) -> Iterator[Any]:
 
 
 def _pending(ray: Any, keeper: Any, workers: int) -> Any:
-    """The pending rows of the run as a dataset; `None` where there are none."""
+    """The pending rows of the run as a dataset of pages; `None` where there are none.
+
+    A worker fetches the rows of a page from the keeper. So a page that is done once more, since its worker was lost,
+    holds what is still pending of it, and the cluster's memory does not hold the data.
+    """
     pages: list[Page] = ray.get(keeper.pages.remote(_ROWS_OF_A_BLOCK[0]))
     if not pages:
         return None
     at_once = _rows_of_a_block(len(pages) * _ROWS_OF_A_BLOCK[0], workers) // _ROWS_OF_A_BLOCK[0]
     joined = [Page(some[0].first, some[-1].last) for some in _in_turn(pages, at_once)]
     places = [{"first": page.first, "last": page.last} for page in joined]
-
-    def read(block: Any) -> dict[str, list[bytes]]:
-        found = [ray.get(keeper.page.remote(Page(row["first"], row["last"]))) for row in block.to_pylist()]
-        return {"row": [row for rows in found for row in rows]}
-
-    source = ray.data.from_items(places, override_num_blocks=len(places))
-    # No processor of its own: on a small cluster the workers have them all.
-    return source.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0)
+    return ray.data.from_items(places, override_num_blocks=len(places))
 
 
 def _given(ray: Any, rows: Sequence[Any], workers: int) -> Any:

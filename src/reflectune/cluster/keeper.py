@@ -33,7 +33,7 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 20.0
 """After which a worker is given up for lost, and its turns go to others."""
 _LOOK_SECONDS = 0.5
-_CARRIED = frozenset({"keep", "end", "forget", "result", "results", "land", "beat", "fail", "know"})
+_CARRIED = frozenset({"keep", "end", "forget", "result", "results", "land", "beat", "fail", "know", "scores"})
 """What a worker may call."""
 
 
@@ -194,6 +194,9 @@ class Keeper:
         """What is kept of some rows already: stage, row, fingerprint, result."""
         return self._run.queue.results(rows)
 
+    async def _scores(self, _: str, fingerprint: str, entries: Sequence[tuple[str, bytes, str | None]]) -> None:
+        self._run.store.keep_results(self._charge.stage, fingerprint, entries)
+
     async def _land(self, _: str, ended: Sequence[str | None]) -> None:
         """Count rows that ended, each with the reason where it failed."""
         self._landed += len(ended)
@@ -214,6 +217,8 @@ class Keeper:
         return self._turns.reached
 
     def _hear(self, worker: str) -> None:
+        if not worker:  # one that takes no turns
+            return
         self._heard[worker] = time.monotonic()
         if worker in self._lost:
             self._lost.discard(worker)

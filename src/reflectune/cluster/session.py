@@ -17,6 +17,7 @@ __all__ = ["Cluster", "on"]
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
 }
@@ -29,13 +30,14 @@ class Cluster:
     Attributes:
         address: The cluster's head, as `auto` or `10.0.0.1:6379`; `None` starts one on this machine.
         workers: How many workers there are; by default one for each node.
-        cpus: Processors that each of them takes.
+        cpus: Processors that each of them takes; by default one for a model in the worker, and half a one for an
+            endpoint, so that what remains after the loss of a node has room for a new worker.
         gpus: GPUs that each of them takes; by default one for a model that runs in the worker, where there are any.
     """
 
     address: str | None = None
     workers: int | None = None
-    cpus: float = 1.0
+    cpus: float | None = None
     gpus: float | None = None
 
 

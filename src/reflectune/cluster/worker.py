@@ -14,14 +14,14 @@ from typing import Any
 from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
 from reflectune.cluster.keeper import BEAT_SECONDS
 from reflectune.cluster.line import Call, Line
-from reflectune.cluster.told import Trouble, Word
+from reflectune.cluster.told import Page, Trouble, Word
 from reflectune.cluster.work import Method, Work, ends_as
 from reflectune.optional import load_optional
 from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of
 from reflectune.records import Record, Request
 
-__all__ = ["Worker", "landed", "unpacked"]
+__all__ = ["Worker", "landed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,18 @@ class Worker:
         try:
             async with self._opening:
                 desk = self._desk = self._desk or await self._open()
-            await self._do(desk, unpacked(block), done)
+            await self._do(desk, await self._rows(block), done)
         except Exception as error:  # noqa: BLE001 - told to the keeper, who ends the work
             await self._line.call("fail", Trouble.of(error))
         return landed(done, told=self._work.told)
+
+    async def _rows(self, block: Any) -> list[Any]:
+        """The rows of a block: themselves, or the page that says where they are."""
+        if "row" in block.column_names:
+            return [pickle.loads(row) for row in block["row"].to_pylist()]  # noqa: S301 - packed by our own driver
+        pages = [Page(place["first"], place["last"]) for place in block.to_pylist()]
+        found = await asyncio.gather(*(self._keeper.page.remote(page) for page in pages))
+        return [pickle.loads(row) for rows in found for row in rows]  # noqa: S301 - packed by our own keeper
 
     async def _do(self, desk: _Desk, rows: Sequence[Any], done: list[Record]) -> None:
         names = [row.id for row in rows]
@@ -119,11 +127,6 @@ class Worker:
     async def _carry(self, calls: Sequence[Call]) -> Sequence[Any]:
         outcomes: Sequence[Any] = await self._keeper.carry.remote(self._name, calls)
         return outcomes
-
-
-def unpacked(block: Any) -> list[Any]:
-    """The rows of a block."""
-    return [pickle.loads(row) for row in block["row"].to_pylist()]  # noqa: S301 - packed by our own driver or keeper
 
 
 def landed(records: Sequence[Record], *, told: bool) -> Any:
