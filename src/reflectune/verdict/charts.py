@@ -16,6 +16,8 @@ __all__ = ["forest"]
 _WIDTH, _STEP = 330, 46
 _EVEN = 50.0
 _MARGIN = 3.0
+_ALWAYS = (40.0, 60.0)
+"""What the axis shows at least, lest a small difference looks like a large one."""
 _ROOM = 0.12
 """What the figures beside the lines take, of the width."""
 _LETTER, _WIDE_LETTER = 7.6, 13
@@ -33,7 +35,7 @@ def forest(comparisons: Sequence[Comparison], say: Words) -> str:
     points = [point for label, found in _lines(comparisons, say) for point in _points(label, found, say)]
     kinds = [say("picture.raw"), say("picture.level")]
     order = list(dict.fromkeys(point["label"] for point in points))
-    ends = [value for point in points for value in (point["low"], point["high"])] + [_EVEN]
+    ends = [value for point in points for value in (point["low"], point["high"])] + [*_ALWAYS]
     domain = [
         max(_SHARE[0], min(ends) - _MARGIN),
         min(_SHARE[1], max(ends) + _MARGIN) + _ROOM * (max(ends) - min(ends)),

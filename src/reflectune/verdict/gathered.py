@@ -79,7 +79,7 @@ def data_of(folder: Folder) -> Data:
     marked = [stage.summary.get("marked") or {} for stage in looked]
     return Data(
         rows=_count(made, "rows"),
-        rewritten=_count(made, "rewritten"),
+        rewritten=_count(made, "rewritten") if "rewritten" in made else _count(made, "done"),
         failed=_count(made, "failed"),
         kept=_count(kept, "kept"),
         dropped=_count(kept, "dropped"),
