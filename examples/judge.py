@@ -23,7 +23,7 @@ async def main(name: str) -> None:
         if isinstance(verdict, Failure):
             print(f"no verdict at {verdict.stage}: {verdict.reason}, {verdict.detail}")
             continue
-        print(f"verdict: {verdict.outcome} for A")
+        print(f"A against B: {verdict.outcome}")
         for look in verdict.looks:
             print(f"  {look.order}: A {look.a.overall}, B {look.b.overall}")
     await engine.oracle.aclose()

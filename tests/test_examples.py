@@ -80,7 +80,7 @@ def test_answers_to_our_own_questions(typed: Typed) -> None:
 
 @pytest.mark.model
 def test_a_verdict(typed: Typed) -> None:
-    assert typed("judge.py").startswith(("verdict: ", "no verdict at "))
+    assert typed("judge.py").startswith(("A against B: ", "no verdict at "))
 
 
 @pytest.mark.model

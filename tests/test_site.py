@@ -73,6 +73,25 @@ def test_the_chinese_readme_types_what_the_english_one_does() -> None:
     assert "README.md" in LINK.findall((ROOT / "README.zh.md").read_text(encoding="utf-8"))
 
 
+def test_messages_in_the_faq_are_what_the_program_says() -> None:
+    paths = [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".yaml"}]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # one text in several pieces
+    heads = re.findall(r"^### (.+)$", (DOCS / "faq.md").read_text(encoding="utf-8"), re.MULTILINE)
+    quoted = [
+        text
+        for head in heads
+        for text in re.findall(r"`([^`]+)`", head)
+        if not text.startswith(("--", "This model", "No such option"))
+    ]
+    assert len(quoted) > 40
+    for text in quoted:
+        words = text.split()
+        size = min(len(words), 2)
+        runs = {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}
+        assert any(run in source for run in runs), f"nothing of ours says {text!r}"
+
+
 def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="mkdocs-material is not installed (extra docs)")
     done = subprocess.run(
