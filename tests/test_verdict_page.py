@@ -172,6 +172,16 @@ def test_a_stage_that_did_not_end_is_named(journey: Path, tmp_path: Path) -> Non
     assert quick(folder).verdict.missing == ("do recycle",)
 
 
+def test_a_comparison_without_any_verdict_is_named(journey: Path, tmp_path: Path) -> None:
+    folder = copied(journey, tmp_path)
+    run = judged(folder, "longest", ())
+    lost = '{"id":"9","stage":"judge","reason":"unparsed","detail":"","raw":null}\n'
+    (run / "judge_failures.jsonl").write_text(lost)
+    found = quick(folder).verdict
+    assert found.missing == ("first/recycled-against-longest-0 (no verdict)",)
+    assert [one.other for one in found.comparisons] == ["original", "random"]
+
+
 def test_of_traces_nothing_is_missed_that_they_do_not_have(journey: Path, tmp_path: Path) -> None:
     folder = copied(journey, tmp_path)
     shutil.rmtree(folder / "arms")

@@ -80,7 +80,7 @@ class Judging:
         ours: What our student learnt from.
         other: What the other one did.
         seed: The seed of both.
-        judged: What each judge said.
+        judged: What each judge said; nothing where judging is not finished, or all of it failed.
         failed: How many pairs have no verdict.
     """
 
@@ -90,6 +90,11 @@ class Judging:
     seed: int
     judged: tuple[Judged, ...]
     failed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder's place among the verdicts."""
+        return f"{self.dataset}/{self.ours}-against-{self.other}-{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +216,7 @@ def _judgings(path: Path) -> tuple[tuple[Judging, ...], tuple[str, ...]]:
             continue
         judged = tuple(by_judge(read_verdicts(run)))
         failed = sum(1 for _ in _lines(run / FAILURES))
-        if judged or failed:
-            found.append(Judging(run.parent.name, named["ours"], named["other"], int(named["seed"]), judged, failed))
+        found.append(Judging(run.parent.name, named["ours"], named["other"], int(named["seed"]), judged, failed))
     return tuple(found), tuple(unnamed)
 
 

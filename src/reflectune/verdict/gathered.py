@@ -178,4 +178,5 @@ def missing_of(folder: Folder) -> tuple[str, ...]:
     of_traces = folder.recipe is not None and folder.recipe.traces is not None
     expected = _EXPECTED if of_traces else (*_EXPECTED, *_OF_DATA)
     lacking = [name for name in expected if not (folder.path / name).exists()]
-    return (*lacking, *(stage.name for stage in folder.stages.values() if stage.state != "done"))
+    empty = [f"{judging.name} (no verdict)" for judging in folder.judgings if not judging.judged]
+    return (*lacking, *empty, *(stage.name for stage in folder.stages.values() if stage.state != "done"))
