@@ -129,10 +129,10 @@ def test_the_shipped_model_tells_topics_apart() -> None:
 @pytest.mark.model
 def test_the_coherence_of_real_rows_is_the_published_one(data: Path) -> None:
     source = open_source(data / "instruct" / "alpaca_random_first3000.json")
-    examples = [row.example for row in source.rows() if row.example][:500]
+    examples = [row.example for row in source.rows() if row.example][7::15]  # 200, spread over the file
     halves = [example.instruction for example in examples], [example.response for example in examples]
     found = [cosine for cosine in coherence(*halves, Embedder.open()) if cosine is not None]
-    assert len(found) == 500
+    assert len(found) == 200
     assert sum(found) / len(found) == pytest.approx(0.53, abs=0.02)
 
 

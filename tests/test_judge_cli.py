@@ -207,10 +207,10 @@ def test_a_server_judges(loopback: Callable[..., Loopback]) -> None:
 
 @pytest.mark.model
 def test_the_embedded_model_judges() -> None:
-    a, b = answers("a.json", ["It is round and red.", "It is tall."]), answers("b.json", ["No.", "I like it."])
+    a, b = answers("a.json", ["It is round and red."]), answers("b.json", ["No."])
     summary = told(a, b)
     [judge] = summary["judges"]
-    assert (judge["verdicts"], judge["failed"], summary["requests"]) == (2, 0, 48)
+    assert (judge["verdicts"], judge["failed"], summary["requests"]) == (1, 0, 24)
     for row in lines(Path("runs/a-against-b-by-SmolLM2-135M-Instruct/verdicts.jsonl")):
         for look in Verdict.model_validate(row).looks:
             assert all(1 <= (getattr(look.a, name) or 0) <= 10 for name in ("overall", "helpfulness", "detail"))

@@ -18,7 +18,8 @@ from reflectune.student.weights import find_student
 
 pytestmark = pytest.mark.model
 
-_IN_TWO_VERSIONS = 4
+_IN_TWO_VERSIONS = 2
+_LONGEST = 600  # characters of a row; `make proof-scoring` compares rows of every length
 FIGURES = (
     *("response_loss_conditioned", "response_loss_alone", "instruction_loss_conditioned", "instruction_loss_alone"),
     *("ifd_ppl", "rifd_ppl"),
@@ -35,7 +36,7 @@ def student() -> Iterator[Student]:
 def real_rows(data: Path, count: int) -> list[Versions]:
     """Real rows, with their inputs apart; the first few in two versions."""
     rows = json.loads((data / "instruct" / "alpaca_random_first3000.json").read_text())
-    rows = [row for row in rows if row["output"].strip()]
+    rows = [row for row in rows if row["output"].strip() and len("".join(row.values())) <= _LONGEST]
     found = []
     for number, (row, other) in enumerate(zip(rows[:count], rows[count : 2 * count], strict=True)):
         first = Example(f"row-{number}", row["instruction"], row["output"], row["input"])
@@ -48,7 +49,7 @@ def real_rows(data: Path, count: int) -> list[Versions]:
 @pytest.mark.parametrize("convention", ["exact", "published"])
 @pytest.mark.parametrize("max_length", [2048, 96])
 def test_scores_are_those_of_the_plain_way(student: Student, data: Path, convention: str, max_length: int) -> None:
-    rows = real_rows(data, 16 if max_length == 2048 else 6)
+    rows = real_rows(data, 6)
     settings = ScoreSettings.model_validate({"convention": convention, "max_length": max_length})
     plain = PlainScorer(find_student("local").folder, convention, Prompts().text("en", "rifd_request.txt"), max_length)
     found = score(rows, student, settings)
@@ -63,4 +64,4 @@ def test_scores_are_those_of_the_plain_way(student: Student, data: Path, convent
                 if value is not None:
                     compared += 1
                     assert value == pytest.approx(expected[figure], abs=1e-4), (row.example.id, name, figure)
-    assert compared >= (110 if max_length == 2048 else 20)  # by the published way one token has no score
+    assert compared >= (42 if max_length == 2048 else 20)  # by the published way one token has no score

@@ -37,6 +37,7 @@ from reflectune.training.packs import Packs
 from reflectune.training.student import TAGS, find_pupil, load_model
 from reflectune.training.trainer import negative_log_likelihood
 from test_masks import CHATML, with_tokens
+from typed import reflectune as reflectune_here
 
 pytestmark = pytest.mark.model
 HERE = Path(__file__).parent
@@ -475,21 +476,30 @@ def flags_of(data: Path, student: str, folder: Path) -> list[str]:
             "--output", str(folder), "--quiet", "--json"]  # fmt: skip
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, student: str) -> None:
-    one = run(sys.executable, "-m", "reflectune", *flags_of(data, student, tmp_path / "one"))
-    assert one.returncode == 0, one.stderr
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory, data: Path, student: str) -> Path:
+    """What one process learnt, which several are compared with."""
+    folder = tmp_path_factory.mktemp("one")
+    done = reflectune_here(*flags_of(data, student, folder / "out"), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, student: str, one: Path) -> None:
     launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     # one row at a time, so that of an odd number of rows one process reads a pack without any loss
     alone = ("--set", "packing=false")
     two = run(*launch, "-m", "reflectune", *flags_of(data, student, tmp_path / "two"), *alone)
     assert two.returncode == 0, two.stderr
-    ours, theirs = (curves.read(tmp_path / name / CURVES) for name in ("one", "two"))
+    ours, theirs = (curves.read(folder / CURVES) for folder in (one, tmp_path / "two"))
     assert losses(theirs) == pytest.approx(losses(ours), abs=1e-3)
     assert held_out_losses(theirs) == pytest.approx(held_out_losses(ours), abs=1e-3)
     assert json.loads(two.stdout.splitlines()[-1])["steps"] == len(losses(ours))
 
 
-def test_weights_that_are_split_learn_the_same_and_are_saved_whole(tmp_path: Path, data: Path, student: str) -> None:
+def test_weights_that_are_split_learn_the_same_and_are_saved_whole(
+    tmp_path: Path, data: Path, student: str, one: Path
+) -> None:
     config = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "FSDP",
@@ -511,11 +521,9 @@ def test_weights_that_are_split_learn_the_same_and_are_saved_whole(tmp_path: Pat
         sys.executable, "-m", *launch, str(HERE / "fsdp_on_cpu.py"), *flags_of(data, student, tmp_path / "split")
     )
     assert split.returncode == 0, split.stderr
-    one = run(sys.executable, "-m", "reflectune", *flags_of(data, student, tmp_path / "one"))
-    assert one.returncode == 0, one.stderr
-    ours, theirs = (curves.read(tmp_path / name / CURVES) for name in ("one", "split"))
+    ours, theirs = (curves.read(folder / CURVES) for folder in (one, tmp_path / "split"))
     assert losses(theirs) == pytest.approx(losses(ours), abs=1e-3)
-    whole, saved = _weights(tmp_path / "one"), _weights(tmp_path / "split")
+    whole, saved = _weights(one), _weights(tmp_path / "split")
     assert set(saved) == set(whole)
     assert all(saved[name].dtype == whole[name].dtype for name in whole)
     assert all((saved[name].float() - whole[name].float()).abs().max() < 1e-2 for name in whole)
@@ -597,7 +605,7 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path, student: str) 
         *({"id": f"good{n}", "instruction": f"Name {n}.", "output": f"It is {n}."} for n in range(6)),
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    done = run(sys.executable, "-m", "reflectune", *flags_of(path, student, tmp_path / "out")[:-2], "--json")
+    done = reflectune_here(*flags_of(path, student, tmp_path / "out")[:-2], "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
     assert {one["id"]: one["reason"] for one in dropped} == {

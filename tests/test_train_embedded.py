@@ -17,12 +17,12 @@ pytestmark = pytest.mark.model
 
 async def test_the_embedded_model_learns_from_real_rows_and_answers(tmp_path: Path, data: Path) -> None:
     cherry = str(data / "instruct" / "cherry_alpaca_5_percent.json")
-    flags = ("--recipe", "smoke", "--limit", "40", "--held-out", "8", "--batch", "8", "--max-length", "256")
+    flags = ("--recipe", "smoke", "--limit", "20", "--held-out", "4", "--batch", "4", "--max-length", "160")
     output = ("--output", str(tmp_path / "out"), "--gguf", "q8_0", "--json")
     done = CliRunner().invoke(app, ["train", cherry, *flags, *output])
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["rows"], summary["held_out"], summary["steps"]) == (32, 8, 4)
+    assert (summary["rows"], summary["held_out"], summary["steps"]) == (16, 4, 4)
     assert summary["held_out_after"] < summary["held_out_before"] - 0.01
     for name in (
         "adapter_model.safetensors",
