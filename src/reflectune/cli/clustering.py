@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from reflectune.cli.signals import drained_on_signals
 from reflectune.cluster import Cluster
 from reflectune.cluster.flow import Flow, Watch, await_lock, first_of
 from reflectune.cluster.keeper import Charge
+from reflectune.cluster.parts import parts_of, write_parts
 from reflectune.cluster.session import on, size_of
 from reflectune.cluster.student import Made, Scoring
 from reflectune.cluster.told import Progress
@@ -48,6 +50,26 @@ def cluster_of(engine: str, address: str | None, workers: int | None) -> Cluster
         flag = "--address" if address is not None else "--workers"
         raise SettingsError(f"{flag} is for a Ray cluster.", mend="Add --engine ray, or leave it out.")
     return None
+
+
+@contextmanager
+def working_on(cluster: Cluster | None, *, quiet: bool) -> Iterator[Callable[[Path], None]]:
+    """Work on a cluster, if there is one; gives what writes a data file as Parquet too, where there is one.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        SettingsError: There is no cluster at the address.
+    """
+    if cluster is None:
+        yield lambda _: None
+        return
+    with on(cluster) as ray:
+
+        def as_parts(file: Path) -> None:
+            count = write_parts(ray, file)
+            say(f"parquet   {parts_of(file)}, {count:,} part{'' if count == 1 else 's'}", quiet=quiet)
+
+        yield as_parts
 
 
 def check_cluster(job: Job) -> None:

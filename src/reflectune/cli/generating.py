@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import typer
 
-from reflectune.cli.clustering import Outing, inquire_abroad
+from reflectune.cli.clustering import Outing, inquire_abroad, working_on
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.most import most, plain_most, show_most
 from reflectune.cli.recycle import name_of
@@ -97,13 +97,10 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         return
     _note_settings(asked)
     made: dict[str, Generated | Failure] = {row.id: row for row in rows if isinstance(row, Failure)}
-    inquiry = _ask(asked, questions, made, total=len(rows))
-    answers = [_answer(asked, row, made[row.id]) for row in questions if isinstance(made.get(row.id), Generated)]
-    failures = [one for one in made.values() if isinstance(one, Failure)]
-    for path in (asked.folder / ANSWERS, *([output] if output else [])):
-        write_rows(path, answers)
-    asked.settings.save(asked.folder / _NOTE)
-    write_rows(asked.folder / FAILURES, (failure.model_dump() for failure in failures))
+    with working_on(asked.cluster, quiet=asked.quiet) as as_parts:
+        inquiry = _ask(asked, questions, made, total=len(rows))
+        answers, failures = _write(asked, questions, made)
+        as_parts(asked.folder / ANSWERS)
     summary = {
         "run": str(asked.folder),
         "model": asked.model,
@@ -123,6 +120,19 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         typer.echo(orjson.dumps(summary).decode())
     if code := _exit_code(asked.recipe, summary, inquiry):
         raise typer.Exit(code)
+
+
+def _write(
+    asked: Asked, questions: list[Question], made: dict[str, Generated | Failure]
+) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """Write the answers and what has none; returns both."""
+    answers = [_answer(asked, row, made[row.id]) for row in questions if isinstance(made.get(row.id), Generated)]
+    failures = [one for one in made.values() if isinstance(one, Failure)]
+    for path in (asked.folder / ANSWERS, *([asked.recipe.output] if asked.recipe.output else [])):
+        write_rows(path, answers)
+    asked.settings.save(asked.folder / _NOTE)
+    write_rows(asked.folder / FAILURES, (failure.model_dump() for failure in failures))
+    return answers, failures
 
 
 def _note_settings(asked: Asked) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reflectune.cli.clustering import Outing, inquire_abroad
+from reflectune.cli.clustering import Outing, inquire_abroad, working_on
 from reflectune.cli.evaluation_folder import check_evaluation, wording
 from reflectune.cli.inquiry import Inquiry, inquire, show
 from reflectune.cli.judge_estimate import show_judge_estimate
@@ -20,7 +20,7 @@ from reflectune.cluster.work import Judging
 from reflectune.errors import InputError, SettingsError
 from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
 from reflectune.evaluate.judge.evaluation import Judged
-from reflectune.evaluate.judge.kept import by_judge, read_verdicts
+from reflectune.evaluate.judge.kept import VERDICTS, by_judge, read_verdicts
 from reflectune.evaluate.judge.reviews import Reviews, read_reviews
 from reflectune.exports.kit import counted
 from reflectune.formats import parse_mapping
@@ -89,12 +89,16 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     source |= {name: value for name in ("map", "limit", "base_url") if (value := getattr(asked.recipe, name))}
     finding = Finding(folder, names, asked.settings, source, len(found.pairs) + len(found.lost), alone, found.pairs)
     _check_folder(asked, finding)
-    for name in asked.judges:
-        judged, inquiry = _ask(asked, name, found, folder)
-        finding.add(judged, inquiry)
-        if finding.stopped:
-            break
-    conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
+    with working_on(asked.cluster, quiet=asked.quiet) as as_parts:
+        for name in asked.judges:
+            judged, inquiry = _ask(asked, name, found, folder)
+            finding.add(judged, inquiry)
+            if finding.stopped:
+                break
+        try:
+            conclude(finding, asked.recipe, started, quiet=asked.quiet, as_json=as_json)
+        finally:
+            as_parts(folder / VERDICTS)
 
 
 def paired(asked: Asked) -> tuple[tuple[str, str], Matched, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import typer
 
-from reflectune.cli.clustering import Abroad, check_ray, score_abroad
+from reflectune.cli.clustering import Abroad, check_ray, score_abroad, working_on
 from reflectune.cli.dataset import is_run
 from reflectune.cli.finish import note_recipe, note_stage
 from reflectune.cli.intake import take_in, taken
@@ -168,7 +168,7 @@ def score_run(asked: Asked, recipe: Recipe) -> Outcome:
     settings = recipe.score or ScoreSettings()
     if asked.cluster is not None:
         check_ray(asked.folder)
-    with RunDir(asked.folder) as run:
+    with working_on(asked.cluster, quiet=asked.quiet) as as_parts, RunDir(asked.folder) as run:
         if is_data:
             take_in(run, recipe, quiet=asked.quiet)
         say(f"loading the student {settings.student}", quiet=asked.quiet)
@@ -189,6 +189,7 @@ def score_run(asked: Asked, recipe: Recipe) -> Outcome:
         else:
             how, stopped = _score_here(run, recipe, settings, begin, quiet=asked.quiet)
         versions, unscored, above_one = _write(run, how)
+        as_parts(run.path / "scores.jsonl")
         note_stage(run, recipe, "score", how)
         counts = run.counts(STAGE)
         seconds = time.monotonic() - began

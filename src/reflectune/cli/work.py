@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from reflectune.cli.asking import Asking, Rows, ask
 from reflectune.cli.choice import chooser_of
-from reflectune.cli.clustering import Abroad, check_cluster, recycle_abroad
+from reflectune.cli.clustering import Abroad, check_cluster, recycle_abroad, working_on
 from reflectune.cli.finish import note_recipe, save
 from reflectune.cli.inquiry import recalled, remember_endpoint
 from reflectune.cli.intake import take_in
@@ -54,7 +54,11 @@ def work(job: Job) -> Outcome:
     check_places(job)
     check_batch(recipe)
     check_cluster(job)
-    with chooser_of(recipe) as chooser, RunDir(job.run) as run:
+    with (
+        working_on(job.cluster, quiet=job.quiet) as as_parts,
+        chooser_of(recipe) as chooser,
+        RunDir(job.run) as run,
+    ):
         oracle = open_oracle(recipe.oracle, address_of(recipe), recalled(run))
         maker = Maker(fingerprint(oracle, recipe.recycle, chooser), oracle.name, prompts_hash(oracle, recipe.recycle))
         run.made_by(STAGE, maker, beside=job.retry)
@@ -92,6 +96,7 @@ def work(job: Job) -> Outcome:
                 remember_endpoint(run, oracle)
         note()
         files = save(run, kept, how)
+        as_parts(run.path / "recycled.jsonl")
         if engine.usage.requests and (run.marks.dropped or run.marks.count()):
             say(
                 f"Rows that are new have not been through the quality gates: `reflectune gates {job.run}`",

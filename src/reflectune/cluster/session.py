@@ -45,6 +45,8 @@ class Cluster:
 def on(cluster: Cluster) -> Iterator[Any]:
     """Work on a cluster; gives the module `ray`. A cluster that was started here ends with it.
 
+    Within it, it may be called again, and gives the same.
+
     Raises:
         MissingExtraError: Ray is not installed.
         SettingsError: There is no cluster at the address.
@@ -53,6 +55,9 @@ def on(cluster: Cluster) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     ray = load_optional("ray", "--engine ray", "ray")
     load_optional("ray.data", "--engine ray", "ray")
+    if ray.is_initialized():
+        yield ray
+        return
     flags: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "reflectune"}
     if cluster.address is None:
         flags |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, cluster.workers or 1)}
@@ -60,7 +65,8 @@ def on(cluster: Cluster) -> Iterator[Any]:
     else:
         flags["address"] = cluster.address
     try:
-        ray.init(**flags)
+        with _silence():
+            ray.init(**flags)
     except (ConnectionError, ValueError, RuntimeError) as fault:
         first = str(fault).strip().partition("\n")[0]
         raise SettingsError(
@@ -72,6 +78,20 @@ def on(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Ray's own libraries say while they start from standard error; an error is raised all the same."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def size_of(ray: Any, cluster: Cluster) -> int:
