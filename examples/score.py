@@ -20,7 +20,10 @@ def main(student: str) -> None:
     scores = score(examples.values(), student)
     for scored in scores.scored:
         if made := scored.versions.get("original"):
-            print(f"IFD {made.ifd_ppl or 0:.3f}  r-IFD {made.rifd_ppl or 0:.3f}  {examples[scored.id].instruction}")
+            figures = ", ".join(
+                f"{name} {value:.3f}" for name, value in (("IFD", made.ifd_ppl), ("r-IFD", made.rifd_ppl)) if value
+            )
+            print(f"{figures}: {examples[scored.id].instruction}")
     for failure in scores.failures:
         print(f"{failure.id}: {failure.reason}, {failure.detail}")
     print(scores.warning)
