@@ -1,0 +1,343 @@
+"""The stages on many machines: the parts by themselves, and a cluster of three nodes of which one is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from loopback import Loopback
+from reflectune.cli import app
+from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
+from reflectune.cluster.keeper import Charge, Keeper
+from reflectune.cluster.line import Call, Line
+from reflectune.cluster.told import Fault, Trouble
+from reflectune.cluster.turns import Turns
+from reflectune.cluster.work import Generating, Model, ends_as
+from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
+from reflectune.oracles.budget import Budget
+from reflectune.oracles.engine import Answer, Engine, Rejected
+from reflectune.oracles.naming import Address
+from reflectune.oracles.pacing import Pace
+from reflectune.oracles.prices import Price
+from reflectune.recipe import GenerateSettings
+from reflectune.records import Example, Failure, Message, Reply, Request, Sampling
+from reflectune.recycling import STAGE
+from reflectune.runs import Maker, RunDir
+from reflectune.testing import MemoryStore, ScriptedOracle
+
+ROWS = 36
+
+
+def request(text: str, tokens: int = 10) -> Request:
+    return Request((Message("user", text),), Sampling(max_tokens=tokens))
+
+
+class Desk:
+    """Two workers at one keeper's turns, without Ray between them."""
+
+    def __init__(self, ceiling: int = 4, budget: Budget | None = None) -> None:
+        self.store = MemoryStore()
+        self.turns = Turns(self.store, Pace(ceiling), budget, "scripted")
+
+    def engine(self, worker: str, answer: Callable[[Request], str | Exception]) -> Engine:
+        async def carry(calls: Sequence[Call]) -> list[Any]:
+            return [await self._do(worker, *call) for call in calls]
+
+        line = Line(carry)
+        pace = DistantPace(8, lambda number, key, asked: self.turns.take((worker, number), key, asked), line)
+        oracle = DistantOracle(ScriptedOracle(answer))
+        oracle.pace = pace
+        return Engine(oracle, DistantStore(pace, line, lambda: None), pace)
+
+    async def _do(self, worker: str, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "forget":
+            return self.turns.pace.forget(*arguments)
+        if name == "keep":
+            return await self.turns.keep((worker, arguments[0]), *arguments[1:])
+        number, fault, allowance, well = arguments
+        return await self.turns.end((worker, number), fault, allowance, well=well)
+
+
+def read(reply: Reply) -> str:
+    return reply.text
+
+
+async def test_two_workers_ask_for_the_same_thing_once() -> None:
+    desk = Desk()
+    asked: list[str] = []
+
+    def answer(one: Request) -> str:
+        asked.append(one.messages[0].content)
+        return "yes"
+
+    engines = [desk.engine(worker, answer) for worker in ("a", "b")]
+    said = await asyncio.gather(*(engine.ask(request("the same"), read) for engine in engines))
+    assert [one.value for one in said if isinstance(one, Answer)] == ["yes", "yes"]
+    assert asked == ["the same"]
+    assert (desk.turns.usage.requests, desk.turns.usage.cached) == (1, 1)
+
+
+async def test_a_reply_of_a_lost_worker_is_found_by_another() -> None:
+    desk = Desk()
+    first = await desk.engine("a", lambda _: "mine").ask(request("x"), read)
+    await desk.turns.lose("a")
+
+    def never(_: Request) -> str:
+        raise AssertionError("asked again")
+
+    second = await desk.engine("b", never).ask(request("x"), read)
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert first.value == second.value == "mine"
+
+
+async def test_the_turns_of_a_lost_worker_go_to_others() -> None:
+    desk = Desk(ceiling=1)
+    word = await desk.turns.take(("a", 0), "key", request("x"))
+    assert not word.stopped
+    waiting = asyncio.create_task(desk.turns.take(("b", 0), "other", request("y")))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await desk.turns.lose("a") == 1
+    assert not (await waiting).stopped
+    assert desk.turns.pace.in_flight == 1
+
+
+async def test_a_reply_that_comes_late_is_kept_all_the_same() -> None:
+    desk = Desk()
+    await desk.turns.take(("a", 0), "key", request("x"))
+    await desk.turns.lose("a")
+    await desk.turns.keep(("a", 0), Reply(text="late"), None)
+    assert desk.store.reply("key") == Reply(text="late")
+    assert desk.turns.pace.in_flight == 0
+
+
+async def test_no_more_are_in_flight_than_the_ceiling_over_all_workers() -> None:
+    desk = Desk(ceiling=3)
+    most = 0
+
+    def answer(_: Request) -> str:
+        nonlocal most
+        most = max(most, desk.turns.pace.in_flight)
+        return "ok"
+
+    engines = [desk.engine(worker, answer) for worker in ("a", "b")]
+    await asyncio.gather(*(engines[n % 2].ask(request(f"q{n}"), read) for n in range(30)))
+    assert most == 3
+    assert desk.turns.usage.requests == 30
+
+
+async def test_the_money_is_counted_over_all_workers() -> None:
+    desk = Desk(budget=Budget(0.0005, Price(input=0.0, output=10.0)))
+    engines = [desk.engine(worker, lambda _: "word " * 10) for worker in ("a", "b")]
+    said = await asyncio.gather(
+        *(engines[n % 2].ask(request(f"q{n}"), read) for n in range(40)), return_exceptions=True
+    )
+    answered = sum(isinstance(one, Answer) for one in said)
+    assert 0 < answered < 40
+    assert desk.turns.out_of_budget
+    assert desk.turns.budget is not None
+    assert desk.turns.budget.spent <= desk.turns.budget.limit
+
+
+async def test_a_refusal_fails_one_request_and_a_busy_oracle_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    busy = iter([OracleBusy("busy", reason="server-error")])
+
+    def answer(one: Request) -> str | Exception:
+        if one.messages[0].content == "long":
+            return RequestRefused("too long", reason="context-overflow")
+        return next(busy, None) or "ok"
+
+    async def at_once(self: Pace, seconds: float) -> None: ...
+
+    monkeypatch.setattr(Pace, "rest", at_once)
+    engine = desk.engine("a", answer)
+    refused, said = await engine.ask(request("long"), read), await engine.ask(request("short"), read)
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "context-overflow"
+    assert isinstance(said, Answer)
+    assert desk.turns.usage.retried == 1
+    assert desk.turns.pace.in_flight == 0
+
+
+async def test_a_fault_counts_at_the_keeper() -> None:
+    desk = Desk()
+    await desk.turns.take(("a", 0), "key", request("x"))
+    ended = await desk.turns.end(("a", 0), Fault("slow down", "rate-limit", 2.0), None, well=False)
+    assert ended.counts
+    assert ended.reached
+    assert "waiting 2 s" in desk.turns.pace.state(asyncio.get_running_loop().time())
+
+
+async def test_once_stopped_only_what_is_known_is_given() -> None:
+    desk = Desk()
+    engine = desk.engine("a", lambda _: "yes")
+    await engine.ask(request("x"), read)
+    desk.turns.stop()
+    known = await desk.turns.take(("b", 0), request("x").key(engine.oracle.name), request("x"))
+    new = await desk.turns.take(("b", 1), "new", request("y"))
+    assert known.known is not None
+    assert new.stopped
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OracleError("no key", mend="set it"), OracleError),
+        (SettingsError("bad"), SettingsError),
+        (RequestRefused("too long", reason="x"), OracleError),
+        (ZeroDivisionError("by zero"), RunError),
+    ],
+)
+def test_an_error_is_the_same_on_the_other_side(error: Exception, kind: type[Exception]) -> None:
+    told = pickle.loads(pickle.dumps(Trouble.of(error)))
+    again = told.error()
+    assert type(again) is kind
+    assert str(error).partition("\n")[0] in str(again)
+
+
+async def test_calls_of_a_moment_go_in_one_message_and_a_broken_line_is_told() -> None:
+    sent: list[Sequence[Call]] = []
+
+    async def carry(calls: Sequence[Call]) -> list[Any]:
+        sent.append(calls)
+        if calls[0][0] == "break":
+            raise ConnectionError("gone")
+        return [Trouble("RunError", "full") if name == "bad" else arguments[0] for name, arguments in calls]
+
+    line = Line(carry)
+    said = await asyncio.gather(line.call("one", 1), line.call("bad"), line.call("two", 2), return_exceptions=True)
+    assert len(sent) == 1
+    assert said[0] == 1
+    assert said[2] == 2
+    assert isinstance(said[1], RunError)
+    with pytest.raises(ConnectionError):
+        await line.call("break")
+
+
+def test_what_a_row_ends_as() -> None:
+    assert ends_as(Failure(id="a", stage="judge", reason="copy")) == ("a", "copy")
+
+
+def test_the_keys_of_a_charge_are_not_shown(tmp_path: Path) -> None:
+    assert "sesame" not in repr(Charge(tmp_path, 1, 1, secrets={"KEY": "sesame"}))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it comes in."""
+
+    number: int
+    example: Example
+    raw: dict[str, Any] = field(default_factory=dict)
+    failure: None = None
+
+
+def filled(folder: Path) -> Maker:
+    maker = Maker("print:", "scripted", "prompts")
+    with RunDir(folder) as run:
+        examples = (Example(f"r{n}", f"Question {n}?", "Answer.") for n in range(10))
+        run.ingest(Row(n, example) for n, example in enumerate(examples))
+        run.made_by(STAGE, maker)
+        run.confirm(STAGE)
+    return maker
+
+
+async def test_the_keeper_pages_what_is_pending_and_gives_the_lock_back(tmp_path: Path) -> None:
+    maker = filled(tmp_path / "run")
+    keeper = Keeper(Charge(tmp_path / "run", driver=1, ceiling=2, stage=STAGE, maker=maker))
+    assert await keeper.begin() is None
+    pages = await keeper.pages(4)
+    assert [(page.first, page.last) for page in pages] == [(0, 3), (4, 7), (8, 9)]
+    rows = [pickle.loads(row) for row in await keeper.page(pages[0])]
+    assert [row.id for row in rows] == ["r0", "r1", "r2", "r3"]
+    mark = maker.fingerprint + rows[1].content_hash()
+    calls = [("result", (STAGE, "r1", mark, b"{}", None)), ("land", ([None],)), ("pages", (4,))]
+    *done, refused = await keeper.carry("a", calls)
+    assert done == [None, None]
+    assert isinstance(refused, Trouble)  # nothing that a worker may ask for; and the work ends
+    second = Keeper(Charge(tmp_path / "run", driver=1, ceiling=2))
+    assert "in use" in str(await second.begin())
+    progress = await keeper.end()
+    assert (progress.landed, progress.stopping) == (1, True)
+    with RunDir(tmp_path / "run") as run:
+        assert [example.id for example in run.queue.examples(STAGE, within=(0, 3))] == ["r0", "r2", "r3"]
+
+
+def test_a_run_that_is_lent_can_be_worked_on_by_another(tmp_path: Path) -> None:
+    filled(tmp_path / "run")
+    with RunDir(tmp_path / "run") as run:
+        with run.lent(), RunDir(tmp_path / "run") as other:
+            other.remember("note", "theirs")
+        assert run.remembered("note") == "theirs"
+        with pytest.raises(RunError, match="in use"):
+            RunDir(tmp_path / "run")
+
+
+def test_work_can_be_sent_to_another_machine() -> None:
+    work = Generating(Model("m@http://127.0.0.1:1/v1", Address()), GenerateSettings())
+    assert pickle.loads(pickle.dumps(work)) == work
+    assert work.told
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workers", "2"], "--workers is for a Ray cluster"),
+        (["--address", "auto"], "--address is for a Ray cluster"),
+        (["--engine", "ray", "--batch", "--oracle", "m@http://127.0.0.1:1/v1"], "leaves the work to the provider"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(tmp_path: Path, flags: list[str], message: str) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"instruction": "Name a colour.", "output": "Red."}\n')
+    done = CliRunner().invoke(app, ["recycle", str(data), "--run", str(tmp_path / "run"), *flags])
+    assert done.exit_code != 0
+    assert message in str(done.exception) + done.output
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"instruction": "Name a colour.", "output": "Red."}\n')
+    done = CliRunner().invoke(app, ["recycle", str(data), "--run", str(tmp_path / "run"), "--engine", "ray"])
+    assert "pip install 'reflectune[ray]'" in str(done.exception) + done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.server
+def test_a_cluster_of_three_loses_a_node_and_no_row(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    data = tmp_path / "data.jsonl"
+    lines = ({"instruction": f"Explain the number {n} to a child.", "output": f"It is {n}."} for n in range(ROWS))
+    data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    script = Path(__file__).with_name("cluster_of_three.py")
+    with Loopback("--latency-ms", "150") as server:
+        run = [sys.executable, str(script), server.base_url, str(data), str(tmp_path / "ray")]
+        done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=170)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert told["code"] == 0, told["err"]
+        stats = server.stats()
+        command = ["recycle", str(data), "--oracle", "loopback", "--base-url", server.base_url, "--quiet"]
+        alone = CliRunner().invoke(app, [*command, "--run", str(tmp_path / "alone")])
+        assert alone.exit_code == 0, alone.output
+    summary = json.loads(told["out"][0])
+    assert (summary["rows"], summary["rewritten"], summary["pending"]) == (ROWS, ROWS, 0)
+    assert stats["requests"] - stats["distinct"] <= 6  # what was in flight
+    exported = [(tmp_path / name / "recycled.jsonl").read_bytes() for name in ("ray", "alone")]
+    assert exported[0] == exported[1]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    part = parquet.read_table(tmp_path / "ray" / "parquet" / "recycled" / "part-00000.parquet")
+    assert part.to_pylist() == [json.loads(line) for line in exported[0].splitlines()]
