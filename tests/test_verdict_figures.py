@@ -66,6 +66,7 @@ def test_by_gpt35_on_vicuna_alone_more_is_not_shown_than_longer_answers(data: Pa
     assert level is not None
     assert (found.pooled.wins, found.pooled.ties, found.pooled.losses, raw.value) == (16, 58, 6, 56.25)
     assert (level.low or 0) < 50 < (level.high or 0)
+    assert (found.pooled.level.by, level) == ("matched", found.pooled.level.matched)  # the penalty left nothing
     assert (found.pooled.flipped or 0) > 65
     assert said_of(found.pooled) == ("length" if (raw.low or 0) > 50 else "no-difference-shown")
 

@@ -170,12 +170,15 @@ def _level(items: Sequence[Sequence[Said]]) -> Measured:
     share = _PERCENT * sum(by < 0 for by in longer) / len(longer)
     shorter = _PERCENT * sum(by > 0 for by in longer) / len(longer)
     rare = max(share, shorter) if min(share, shorter) < _HARDLY else None
+    weighed = Measured(by="matched" if matched else None, rate=matched, matched=matched)
     if len(items) < FEWEST_FOR_MODEL or len(set(longer)) == 1:
-        return Measured(by="matched" if matched else None, rate=matched, matched=matched)
+        return weighed
     preferences = [
         Preference(place, one.won / _PERCENT, by) for (place, one), by in zip(everything, longer, strict=True)
     ]
     model = at_equal_length(preferences, why=_APPROXIMATE)
+    if not model.model_effect:  # the penalty left nothing of it: 50% by force, and not by what was said
+        return weighed
     rate = Rate(value=model.value, low=model.interval.low, high=model.interval.high)
     return Measured(by="alpaca-eval", rate=rate, extrapolated=rare, matched=matched)
 
