@@ -20,6 +20,7 @@ from test_tokens import spelling
 pytestmark = pytest.mark.model
 
 SERVER = Path(__file__).with_name("prompt_server.py")
+CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
 ROWS = [
     Example("cats", "Why do cats purr?", "They like it, and it calms them."),
     Example("dogs", "Why do dogs bark at the postman?", "They guard their house."),
@@ -206,9 +207,13 @@ def test_a_full_disk_leaves_nothing_half_made(gguf: Path, tmp_path: Path, monkey
     assert left_in(tmp_path / "cache") == []
 
 
-@pytest.fixture
-def folder() -> str:
-    return find_student("local").folder
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small model that reads letters, and chats."""
+    path = tmp_path_factory.mktemp("small")
+    small("llama").save_pretrained(path)
+    spelling(begins=True, chat=CHAT).save_pretrained(path)
+    return str(path)
 
 
 @pytest.fixture
@@ -223,7 +228,7 @@ def behind(url: str, folder: str) -> ScoreSettings:
 
 @pytest.mark.parametrize("served", [(), ("--busy-every", "5")], indirect=True)
 def test_a_served_student_scores_as_a_local_one(served: str, folder: str) -> None:
-    local = score(ROWS, "local")
+    local = score(ROWS, folder)
     student = open_student(behind(served, folder))
     found = score(ROWS, student)
     student.close()
