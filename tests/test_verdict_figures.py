@@ -121,7 +121,7 @@ def test_a_judge_of_length_alone_is_found_out() -> None:
 
 
 def test_length_is_controlled_by_what_there_are_prompts_for() -> None:
-    enough = of(balanced(values(20, 5, FEWEST_FOR_MODEL - 25)))
+    enough = of(balanced(values(32, 2, FEWEST_FOR_MODEL - 34)))
     assert enough.level.by == "alpaca-eval"
     fewer = of(balanced(values(12, 4, 8)))
     assert fewer.level.by == "matched"
@@ -131,7 +131,7 @@ def test_length_is_controlled_by_what_there_are_prompts_for() -> None:
 
 
 def test_answers_that_are_nearly_always_longer_are_extrapolated() -> None:
-    verdicts = [verdict(str(place), value, (90 - place % 7, 50)) for place, value in enumerate(values(30, 5, 25))]
+    verdicts = [verdict(str(place), value, (90 - place % 7, 50)) for place, value in enumerate(values(54, 2, 4))]
     assert of(verdicts).level.extrapolated == 100.0
 
 
