@@ -48,7 +48,7 @@ def repeats(stats: dict[str, Any]) -> int:
     return int(stats["requests"]) - int(stats["distinct"])
 
 
-def wait_until(server: Any, requests: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until(server: Any, requests: int, process: subprocess.Popen[Any]) -> None:
     """Wait until the server was asked for so many different things."""
     while server.stats()["distinct"] < requests:
         if process.poll() is not None:
@@ -73,11 +73,13 @@ def node_lost(loopback: Any, cluster: Any, rows: int, port: int) -> dict[str, An
     with loopback("--latency-ms", str(LATENCY_MS), "--port", str(port)) as server:
         started = time.monotonic()
         there = command(run, server.base_url, rows, "--engine", "ray", "--address", cluster.address, "--workers", "3")
-        process = subprocess.Popen([*there, "--json"], env=ENVIRONMENT, stdout=subprocess.PIPE)
+        there = [*(flag for flag in there if flag != "--quiet"), "--json"]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(there, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
         wait_until(server, rows, process)
         cluster.remove_node(doomed, allow_graceful=False)
         at = server.stats()["distinct"]
-        output, _ = process.communicate()
+        output, told = process.communicate()
         seconds, stats = time.monotonic() - started, server.stats()
     summary = json.loads(output.splitlines()[-1])
     failures = (run / "failures.jsonl").read_bytes().count(b"\n")
@@ -86,6 +88,7 @@ def node_lost(loopback: Any, cluster: Any, rows: int, port: int) -> dict[str, An
         "code": process.returncode,
         "rows": summary["rows"],
         "explained": summary["rewritten"] + failures,
+        "a_worker_was_lost": "lost and started anew" in told,
         "pending": summary["pending"],
         "killed_at_request": at,
         "requests": stats["requests"],
@@ -174,6 +177,7 @@ def main() -> None:
         print(f"{n} workers: {rates[n]:.1f} requests/s of {1000 * EACH * n / SLOW_MS:.0f}, {speedups[n]:.2f} times one")
     checks = {
         "a node lost: the data is byte by byte that of one machine": node.pop("data") == data,
+        "a node lost: one with a worker": node["a_worker_was_lost"],
         "a node lost: every row is answered or explained": node["code"] == 0 and node["explained"] == node["rows"],
         "a node lost: repeats are within what was in flight": node["asked_again"] <= CONCURRENCY,
         "the driver lost: the data is byte by byte that of one machine": driver.pop("data") == data,

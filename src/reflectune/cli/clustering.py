@@ -25,6 +25,7 @@ from reflectune.cluster.student import Made, Scoring
 from reflectune.cluster.told import Progress
 from reflectune.cluster.work import Model, Recycling, Work
 from reflectune.errors import SettingsError
+from reflectune.exports.kit import counted
 from reflectune.generation import open_model
 from reflectune.generation.naming import is_folder
 from reflectune.optional import load_optional
@@ -67,7 +68,7 @@ def working_on(cluster: Cluster | None, *, quiet: bool) -> Iterator[Callable[[Pa
 
         def as_parts(file: Path) -> None:
             count = write_parts(ray, file)
-            say(f"parquet   {parts_of(file)}, {count:,} part{'' if count == 1 else 's'}", quiet=quiet)
+            say(f"parquet   {parts_of(file)}, {counted(count, 'part')}", quiet=quiet)
 
         yield as_parts
 
@@ -136,9 +137,13 @@ class Abroad:
             workers = size_of(ray, self.cluster)
             if slots := work.model.slots:
                 charge = replace(charge, ceiling=min(charge.ceiling, workers * slots))
-            say(f"Ray: {workers:,} workers on {len(ray.nodes()):,} nodes", quiet=self.quiet)
+            say(f"Ray: {counted(workers, 'worker')}, {counted(len(ray.nodes()), 'node')}", quiet=self.quiet)
             with self.run.lent(), drained_on_signals("the requests in flight are finished") as stopping:
-                return Flow(ray, self.cluster, charge, work, replace(watch, stopping=stopping)).run(rows)
+                progress = Flow(ray, self.cluster, charge, work, replace(watch, stopping=stopping)).run(rows)
+            if progress.started > workers:
+                lost = progress.started - workers
+                say(f"Ray: {counted(lost, 'worker')} lost and started anew", quiet=self.quiet)
+            return progress
 
 
 @dataclass(slots=True)
@@ -160,7 +165,6 @@ class Gauge:
     def show(self, progress: Progress) -> None:
         """Show it. A block that is done once more, since its worker was lost, may land twice."""
         self.last = progress
-        lost = f"{progress.lost} workers lost, replaced by Ray" if progress.lost else ""
         self.meter.show(
             Reading(
                 finished=min(self.before + progress.landed, self.total),
@@ -168,7 +172,7 @@ class Gauge:
                 reasons=progress.reasons,
                 retried=progress.usage.retried,
                 money="cost unknown" if progress.spent is None else dollars(progress.spent) if progress.spent else "",
-                note="stopping" if progress.stopping else progress.state or lost,
+                note="stopping" if progress.stopping else progress.state,
                 idle=progress.down,
             )
         )

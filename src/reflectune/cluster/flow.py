@@ -36,7 +36,7 @@ _BLOCKS_PER_WORKER = 32
 _ROWS_OF_A_BLOCK = (4, 256)
 _BLOCKS_AT_ONCE = 3
 """For each worker, so that one which is nearly done leaves no slot empty."""
-_CPUS_IN_THE_WORKER, _CPUS_FOR_AN_ENDPOINT = 1.0, 0.5
+_CPUS_IN_THE_WORKER, _CPUS_FOR_AN_ENDPOINT = 1.0, 0.01
 _LOCK_SECONDS = 15.0
 _KEEPER_CALLS = 100_000
 

@@ -82,6 +82,7 @@ class Keeper:
         self._run: RunDir
         self._turns: Turns
         self._landed = 0
+        self._started = 0
         self._reasons: Counter[str] = Counter()
         self._heard: dict[str, float] = {}
         self._lost: set[str] = set()
@@ -123,6 +124,7 @@ class Keeper:
     async def equipment(self, worker: str) -> tuple[dict[str, str], str | None]:
         """What a new worker needs: variables, and what is known about the endpoint."""
         self._hear(worker)
+        self._started += 1
         charge = self._charge
         return charge.secrets, self._run.remembered(charge.knowledge) if charge.knowledge else None
 
@@ -151,7 +153,7 @@ class Keeper:
             state=turns.pace.state(asyncio.get_running_loop().time()),
             down=turns.pace.down,
             workers=len(self._heard),
-            lost=len(self._lost),
+            started=self._started,
             stopping=turns.pace.stopped,
             out_of_budget=turns.out_of_budget,
             trouble=turns.trouble,

@@ -32,15 +32,20 @@ def write_parts(ray: Any, file: Path) -> int:
     if not file.is_file() or not file.stat().st_size:
         return 0
     building.mkdir(parents=True)
-    options = ray.data.DataContext.get_current().execution_options
-    before, options.preserve_order = options.preserve_order, True
-    try:
-        rows = ray.data.read_json(f"local://{file.resolve()}", lines=True, file_extensions=None)
-        rows.write_parquet(f"local://{building}", min_rows_per_file=_ROWS_OF_A_PART)
-    finally:
-        options.preserve_order = before
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    here = {_name_of_this_node(ray): 0.001}
+    with ray.data.DataContext.current(context):
+        rows = ray.data.read_json(str(file.resolve()), lines=True, file_extensions=None, resources=here)
+        rows.write_parquet(str(building), min_rows_per_file=_ROWS_OF_A_PART, ray_remote_args={"resources": here})
     parts = sorted(building.glob("*.parquet"))
     for number, part in enumerate(parts):
         part.rename(building / f"part-{number:05}.parquet")
     building.rename(folder)
     return len(parts)
+
+
+def _name_of_this_node(ray: Any) -> str:
+    """The resource that only this node has."""
+    own = ray.get_runtime_context().get_node_id()
+    return next(f"node:{node['NodeManagerAddress']}" for node in ray.nodes() if node["NodeID"] == own)

@@ -30,8 +30,8 @@ class Cluster:
     Attributes:
         address: The cluster's head, as `auto` or `10.0.0.1:6379`; `None` starts one on this machine.
         workers: How many workers there are; by default one for each node.
-        cpus: Processors that each of them takes; by default one for a model in the worker, and half a one for an
-            endpoint, so that what remains after the loss of a node has room for a new worker.
+        cpus: Processors that each of them takes; by default one for a model in the worker, and hardly any for an
+            endpoint, so that there is always room for a worker that takes a lost one's place.
         gpus: GPUs that each of them takes; by default one for a model that runs in the worker, where there are any.
     """
 

@@ -108,7 +108,7 @@ class Progress:
         state: What a person should know of the pace.
         down: Whether the oracle is down.
         workers: How many workers are at work.
-        lost: How many were lost so far.
+        started: How many have started so far, those that took a lost one's place among them.
         stopping: Whether nothing more is asked.
         out_of_budget: Whether that is because the money is spent.
         trouble: What ended the work.
@@ -122,7 +122,7 @@ class Progress:
     state: str = ""
     down: bool = False
     workers: int = 0
-    lost: int = 0
+    started: int = 0
     stopping: bool = False
     out_of_budget: bool = False
     trouble: Trouble | None = None
