@@ -1,0 +1,78 @@
+"""A folder in which every file lies that the documentation's commands name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import benchmark_files
+from documented import PAGES, ROOT, fenced
+from typing_in import Typist
+
+ROWS = [
+    {"id": 17, "instruction": "Why do cats purr?", "output": "They like it."},
+    {"id": 18, "instruction": "Why do dogs bark at the postman?", "output": "They guard their house."},
+]
+_SOLVED = {
+    "question": "A shop sells 12 bags on each of 3 days, then 7 more. How many?",
+    "answer": "In 3 days it sells 12*3 = <<12*3=36>>36 bags.\nSo it sells 36+7 = <<36+7=43>>43 bags.\n#### 43",
+}
+_QUESTIONS = ("questions.jsonl", "vicuna.jsonl", "alpaca_eval.json", "gsm8k_test.jsonl")
+_ANSWERS = (
+    *("a.json", "b.json", "a.jsonl", "b.jsonl", "after.jsonl", "before.jsonl", "recycled.jsonl", "original.jsonl"),
+    *("model_outputs.json", "reference_outputs.json", "reference.json", "mine.jsonl", "theirs.json", "alpaca.json"),
+    *("data.jsonl", "new.jsonl", "old.jsonl", "traces.jsonl"),
+)
+
+
+def plain(folder: Path) -> None:
+    """A folder as a reader has it: data of their own, and the YAML files that a page shows."""
+    write(folder / "data.json", ROWS)
+    write(folder / "questions.jsonl", ROWS)
+    for page in PAGES:
+        for body in fenced(page, "yaml"):
+            if body.startswith("# ") and (name := body[2:].partition(":")[0]).endswith(".yaml"):
+                (folder / name).write_text(body, encoding="utf-8")
+
+
+def whole(folder: Path, typist: Typist, student: Path) -> None:
+    """A folder after much work: data that was recycled, scored, selected, answered, judged."""
+    plain(folder)
+    for name in (*_QUESTIONS, *_ANSWERS):
+        write(folder / name, ROWS)
+    for name in ("gsm8k.jsonl", "math.jsonl"):
+        write(folder / name, [_SOLVED])
+    write(folder / "better.json", {"instruction": "Why does a cat purr?", "response": "Mostly for comfort."})
+    pq.write_table(pa.Table.from_pylist([{"question": "Why?", "solution": "So."}]), folder / "data.parquet")
+    (folder / "data.csv").write_text("instruction,output\nWhy do cats purr?,They like it.\n")
+    benchmark_files.make(folder / "data")
+    for name in ("gsm8k", "mmlu", "ifeval"):
+        shutil.copytree(folder / "data" / name, folder / name)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    for command in (
+        "reflectune recycle data.json --oracle gpt-4o-mini --versions all",
+        "reflectune score runs/data --student local",
+        "reflectune select runs/data --keep-original",
+        "reflectune judge a.jsonl b.jsonl --judge gpt-4o",
+        "reflectune recycle data.json --oracle gpt-4o-mini --shard 1/2 --run runs/data-1",
+        "reflectune recycle data.json --oracle gpt-4o-mini --shard 2/2 --run runs/data-2",
+        "reflectune init",
+    ):
+        ended = typist.type(command, folder)
+        assert ended.code == 0, f"{command}\n{ended.stderr}"
+    for place in ("runs/data/student", "runs/x/student", "runs/traces/student", "model"):
+        shutil.copytree(student, folder / place)
+    shutil.copytree(folder / "runs" / "a-against-b-by-gpt-4o", folder / "experiments" / "one")
+    write(folder / "runs" / "gsm8k-traces" / "traces.jsonl", ROWS)
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON, or JSONL where the name says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row) + "\n" for row in content] if path.suffix == ".jsonl" else [json.dumps(content)]
+    path.write_text("".join(lines), encoding="utf-8")
