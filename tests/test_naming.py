@@ -36,3 +36,12 @@ def test_a_name_that_is_empty_or_lacks_its_key_is_refused() -> None:
     assert "export OWN=..." in caught.value.mend
     assert "or name the model local" in caught.value.mend
     assert "--oracle" not in caught.value.mend
+
+
+@pytest.mark.parametrize("name", ["typo.gguf", "runs/studnt", "./studnt", "~/studnt", "hf:org/name", "C:\\studnt"])
+def test_a_name_like_a_files_is_not_asked_of_openai(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(SettingsError, match="is named like a file") as caught:
+        open_oracle(name)
+    assert "local:FILE.gguf" in caught.value.mend
+    assert settings_of(name, Address(base_url="http://127.0.0.1:9/v1")).model == name  # servers name models so

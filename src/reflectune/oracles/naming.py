@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from reflectune.oracles import Oracle
 from reflectune.oracles.endpoint import ApiSettings
 
 _OPENAI = "https://api.openai.com/v1"
+_IN_A_PLACE = re.compile(r"[/\\]|\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def settings_of(name: str, address: Address) -> ApiSettings:
     """What is needed to ask the model of an endpoint, `MODEL` or `MODEL@URL`.
 
     Raises:
-        SettingsError: The name is empty or ends in `@`, or the endpoint needs a key and there is none.
+        SettingsError: The name is empty, ends in `@` or is like a file's, or the endpoint needs a key and has none.
     """
     model, at, url = name.partition("@")
     if not model:
@@ -84,6 +86,11 @@ def settings_of(name: str, address: Address) -> ApiSettings:
         )
     values = variables()
     base_url = url or base_url_of(name, address) or _OPENAI
+    if base_url.startswith(_OPENAI) and (model.startswith(("hf:", "~")) or _IN_A_PLACE.search(model)):
+        raise SettingsError(
+            f"{model} is named like a file, a folder or a model of a hub, and {_OPENAI} has none of that name.",
+            mend="Check the path. A GGUF file is local:FILE.gguf or local:ORG/NAME, a served model MODEL@URL.",
+        )
     key = values.get(address.key_env)
     if not key and base_url.startswith(_OPENAI):
         raise SettingsError(
