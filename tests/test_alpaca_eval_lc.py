@@ -161,6 +161,13 @@ def test_both_sides_add_up_to_100(how: dict[str, Any]) -> None:
     assert (one.longer, one.shorter) == (other.shorter, other.longer)
 
 
+def test_noes_alone_mirror_yeses_alone() -> None:
+    rows, _, _ = simulated(length=0.0, model=9.0, longer=0.0, items=39)
+    one, other = length_controlled(rows), length_controlled(swapped(rows))
+    assert one.value > 99
+    assert one.value + other.value == pytest.approx(100, abs=0.1)
+
+
 PUBLISHED = {
     "recycled-wizardlm-7b-v2.0/alpaca_eval_gpt4": (51.098, 3.0),
     "alpaca-7b/alpaca_eval_gpt4": (26.295, 2.0),

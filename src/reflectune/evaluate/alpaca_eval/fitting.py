@@ -124,6 +124,8 @@ def _fitted(rows: Any, labels: Any, weights: Any, strength: float) -> Numbers:
         max_iter=_MOST_ITERATIONS,
     )
     heavy = weights > 0  # as liblinear does itself, but before the rows are copied and checked
+    if not labels[heavy].any():  # of noes alone liblinear learns nothing; of yeses alone that all say yes
+        return -_fitted(rows, 1 - labels, weights, strength)
     if 0 < labels[heavy].sum() < heavy.sum():
         rows, labels, weights = rows[heavy], labels[heavy], weights[heavy]
     slow = load_optional("sklearn.exceptions", "Length control", "eval").ConvergenceWarning
