@@ -35,8 +35,8 @@ demo: $(DEMO)/ready
 	$(DEMO)/bin/python examples/demo.py
 
 test: $(VENV)/ready
-	$(VENV)/bin/pytest -n 2 -m "not model and not server"
-	$(VENV)/bin/pytest -n 2 -m "model or server"
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not model and not server"
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "model or server"
 
 check: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from reflectune.traces import ask_traces as ask_traces
     from reflectune.traces import plant_traces as plant_traces
     from reflectune.training.stage import train as train
+    from reflectune.verdict import write_verdict as write_verdict
 
 _HOMES = {
     "AlpacaEvalSettings": "recipe",
@@ -156,6 +157,7 @@ _HOMES = {
     "train": "training.stage",
     "win_rate": "evaluate.alpaca_eval",
     "write_rows": "formats",
+    "write_verdict": "verdict",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, though not a literal one
