@@ -66,7 +66,14 @@ def _named(name: str) -> Arm:
 
 def _counter(student: str) -> Counter:
     _, transformers = torch_and_transformers()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(find_student(student).folder)
+    found = find_student(student)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(found.folder)
+    except Exception as error:  # whatever transformers and the hub's library raise
+        raise OracleError(
+            f"The tokenizer of {student} cannot be read: {str(error).strip().partition(chr(10))[0]}",
+            mend="Check the folder or the hub id; a gated model asks for HF_TOKEN.",
+        ) from error
     known: dict[str, int] = {}
 
     def count(text: str) -> int:

@@ -61,7 +61,7 @@ def command(
 
     reflectune gates runs/data                                  count what there is, and show some
 
-    reflectune gates runs/data --against gsm8k.jsonl --against mmlu    look for evaluation sets in the data
+    reflectune gates runs/data --against gsm8k.jsonl --against mmlu/test    look for evaluation sets in the data
 
     reflectune gates runs/data --drop duplicate --drop drift    and leave those rows out
 
