@@ -17,12 +17,14 @@ from typing_in import Typist
 ROWS = [
     {"id": 17, "instruction": "Why do cats purr?", "output": "They like it."},
     {"id": 18, "instruction": "Why do dogs bark at the postman?", "output": "They guard their house."},
+    {"id": 19, "instruction": "What is a tide?", "output": "The sea rises and falls as the moon pulls at it."},
+    {"id": 20, "instruction": "Name a dry place.", "output": "The Atacama desert in Chile."},
 ]
 _SOLVED = {
     "question": "A shop sells 12 bags on each of 3 days, then 7 more. How many?",
     "answer": "In 3 days it sells 12*3 = <<12*3=36>>36 bags.\nSo it sells 36+7 = <<36+7=43>>43 bags.\n#### 43",
 }
-_QUESTIONS = ("questions.jsonl", "vicuna.jsonl", "alpaca_eval.json", "gsm8k_test.jsonl")
+_QUESTIONS = ("questions.jsonl", "prompts.jsonl", "vicuna.jsonl", "alpaca_eval.json", "gsm8k_test.jsonl")
 _ANSWERS = (
     *("a.json", "b.json", "a.jsonl", "b.jsonl", "after.jsonl", "before.jsonl", "recycled.jsonl", "original.jsonl"),
     *("model_outputs.json", "reference_outputs.json", "reference.json", "mine.jsonl", "theirs.json", "alpaca.json"),
@@ -47,8 +49,12 @@ def whole(folder: Path, typist: Typist, student: Path) -> None:
         write(folder / name, ROWS)
     for name in ("gsm8k.jsonl", "math.jsonl"):
         write(folder / name, [_SOLVED])
+    (folder / "site").mkdir()
     write(folder / "better.json", {"instruction": "Why does a cat purr?", "response": "Mostly for comfort."})
-    pq.write_table(pa.Table.from_pylist([{"question": "Why?", "solution": "So."}]), folder / "data.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([{"question": "Why?", "solution": "So.", "instruction": "Why?", "output": "So."}]),
+        folder / "data.parquet",
+    )
     (folder / "data.csv").write_text("instruction,output\nWhy do cats purr?,They like it.\n")
     benchmark_files.make(folder / "data")
     for name in ("gsm8k", "mmlu", "ifeval"):
