@@ -58,7 +58,7 @@ WAYS = (
     Way(r"run runs/", "there is no journey to go on with, and one takes half an hour", says="runs/recipe"),
     Way(r"run (recipe|laptop)", "a journey takes half an hour", "--dry-run"),
     Way(r"verdict", "there is no journey, which takes half an hour", says="There is no folder runs/"),
-    Way(rf"train .*({HUB})", "the student is on the hub", "--dry-run", says="cannot be read|is not known here"),
+    Way(rf"train .*({HUB})", "the student is on the hub", "--dry-run", says="cannot be read|needs a GPU"),
     Way(r"train (?!.*--(preview|dry-run)).*--recipe (?!smoke)", "it trains on GPUs", "--dry-run --devices 8"),
     Way(r"train .*--recipe smoke", "it takes minutes", "--dry-run --output trained"),
     Way(rf"(generate|score|gates|traces|arms) .*({HUB})", "the model or the data is on the hub", says="hub|HF_TOKEN"),

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from reflectune.cli.screen import err
-from reflectune.errors import RunError, SettingsError
+from reflectune.errors import OracleError, RunError, SettingsError
 from reflectune.files import write_whole
 from reflectune.pipeline.arms import FILE, ArmFacts, Counter, made, read_rows, written
 from reflectune.recipe import Arm
