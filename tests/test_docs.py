@@ -74,6 +74,7 @@ WAYS = (
     Way(r"alpaca-eval --annotations (?!runs)", "the published files are not there", says="annotations|df_gamed"),
     Way(r"judge --reviews", "the published files are not there", says="vicuna_reviews"),
     Way(r".*--engine ray", "a cluster is tested elsewhere", says="ray|Ray|cluster"),
+    Way(r"recycle data\.(jsonl|csv|parquet)", "runs/data holds other data by now", "--fresh"),
     Way(r"stats .*--plots|report .*--coherence"),
     Way(
         r"(init|recycle|score|select|arms|train|generate|export|gates|stats|traces|leaderboard|report|judge|alpaca-eval"
