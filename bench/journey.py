@@ -5,10 +5,10 @@
 Two journeys by examples/laptop.yaml, with oracle, student and judge embedded, four students and 20 prompts:
 
 whole    from start to the verdict in one go: its stages together have to take less than 45 minutes.
-broken   over the replies that the models gave in `whole`, and over nothing else of it; killed by SIGKILL once in every
-         stage while it works, each time gone on with. A small model at a temperature does not say the same twice, so
-         what it said is held fixed. Everything else is done again: what is asked for, chosen, trained, answered and
-         concluded must be the same, so that no model is asked for more and the page is equal but for its times.
+broken   over the replies that oracle and judge gave in `whole`, and over nothing else of it; killed by SIGKILL once in
+         every stage while it works, each time gone on with. A small model at a temperature does not say the same twice,
+         so what it said is held fixed. Everything else is done again: what is asked for, chosen, trained, answered and
+         concluded must be the same, so that neither is asked for more and the page is equal but for its times.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def made(folder: Path) -> int:
 
 
 def with_replies_only(source: Path, target: Path) -> None:
-    """A folder in which models have said what they said in another, and nothing has been done with it."""
+    """A folder in which oracle and judge have said what they said in another, and nothing has been done with it."""
     shutil.rmtree(target, ignore_errors=True)
-    for database in source.rglob("state.sqlite"):
+    for database in [source / "data" / "state.sqlite", *source.glob("verdicts/*/*/state.sqlite")]:
         copy = target / database.relative_to(source)
         copy.parent.mkdir(parents=True)
         with sqlite3.connect(database) as old, sqlite3.connect(copy) as new:
@@ -101,8 +101,6 @@ def with_replies_only(source: Path, target: Path) -> None:
             tables = [name for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             for table in set(tables) - _KEPT:
                 new.execute(f"DELETE FROM {table}")
-        if (note := database.with_name("generate.yaml")).is_file():
-            shutil.copy(note, copy.parent)
         if (note := database.with_name("judge.yaml")).is_file():
             shutil.copy(note, copy.parent)
 
