@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from reflectune import open_model
-from reflectune.inference import Answered, Conversation
-from reflectune.recipe import ChatSettings
+from reflectune import Answered, ChatSettings, Conversation, open_model
 
 QUESTIONS = ["Name three healthy foods.", "Which of them is the cheapest?"]
 

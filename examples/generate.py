@@ -10,8 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from reflectune import Engine, Failure, MemoryStore, Message, Sampling, generate, open_model, open_source
-from reflectune.generation import Prompt
+from reflectune import Engine, Failure, MemoryStore, Message, Prompt, Sampling, generate, open_model, open_source
 
 PAIRS = Path(__file__).with_name("pairs.jsonl")
 

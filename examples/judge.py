@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from reflectune import Engine, Example, Failure, MemoryStore, judge, open_oracle
-from reflectune.evaluate.judge import Pair
+from reflectune import Engine, Example, Failure, MemoryStore, Pair, judge, open_oracle
 
 QUESTION = Example("sleep", "How can I sleep better?", "")
 PAIR = Pair("sleep", QUESTION, a="Go to bed at the same time each day, in a dark, cool room.", b="Sleep more.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reflectune.report import write_report
+from reflectune import write_report
 
 
 def main(run: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reflectune.evaluate import stats as stats
     from reflectune.evaluate.alpaca_eval import length_controlled as length_controlled
     from reflectune.evaluate.alpaca_eval import win_rate as win_rate
+    from reflectune.evaluate.judge import Pair as Pair
     from reflectune.evaluate.judge import Verdict as Verdict
     from reflectune.evaluate.judge import judge as judge
     from reflectune.evaluate.scores import Evaluation as Evaluation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from reflectune.formats import convert as convert
     from reflectune.formats import open_source as open_source
     from reflectune.formats import write_rows as write_rows
+    from reflectune.generation import Prompt as Prompt
     from reflectune.generation import generate as generate
     from reflectune.generation import open_model as open_model
     from reflectune.inference import Answered as Answered
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from reflectune.records import Version as Version
     from reflectune.records import VersionScores as VersionScores
     from reflectune.recycling import recycle as recycle
+    from reflectune.report import write_report as write_report
     from reflectune.runs import RunDir as RunDir
     from reflectune.scoring import Scorer as Scorer
     from reflectune.scoring import Scores as Scores
@@ -103,8 +106,10 @@ _HOMES = {
     "MissingExtraError": "errors",
     "Oracle": "oracles",
     "OracleError": "errors",
+    "Pair": "evaluate.judge",
     "Part": "inference",
     "PipelineRecipe": "recipe",
+    "Prompt": "generation",
     "Questions": "traces",
     "Recipe": "recipe",
     "RecycleSettings": "recipe",
@@ -156,6 +161,7 @@ _HOMES = {
     "stats": "evaluate",
     "train": "training.stage",
     "win_rate": "evaluate.alpaca_eval",
+    "write_report": "report",
     "write_rows": "formats",
     "write_verdict": "verdict",
 }
