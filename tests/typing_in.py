@@ -44,7 +44,10 @@ class Typist:
             "HF_HOME": str(notes / "hub"),
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",  # a pool of threads would not come through a fork
+            # Threads do not come through a fork: neither a pool of them nor those of an allocator.
+            "OMP_NUM_THREADS": "1",
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "TOKENIZERS_PARALLELISM": "false",
         }
         self._process = subprocess.Popen(
             [sys.executable, str(TYPIST)],
