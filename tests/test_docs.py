@@ -15,6 +15,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,15 @@ def test_the_command_line_takes_every_command(typed: Typed) -> None:
         parse(shlex.split(typed.ours)[1:])
 
 
+@cache
+def command_line() -> Any:
+    """The command line, as typer makes it of our functions."""
+    return get_command(app)
+
+
 def parse(words: list[str]) -> Any:
     """Let the command line read words as it does, up to where the command would begin."""
-    command: Any = get_command(app)
+    command: Any = command_line()
     name = "reflectune"
     while hasattr(command, "commands"):
         name = words[0]
@@ -169,11 +176,11 @@ def test_commands_in_sentences_name_what_there_is() -> None:
     found = list(in_prose())
     assert found
     for typed in found:
-        command: Any = get_command(app)
+        command: Any = command_line()
         words = typed.line.split()[1:]
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
-        if command is get_command(app):
+        if command is command_line():
             assert not words or words[0].startswith("-"), f"{typed.where}: {typed.line}"
         options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
         used = {word.partition("=")[0] for word in words if word.startswith("--")}
