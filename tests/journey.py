@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reflectune.evaluate.judge.verdicts import Look, Marks, Verdict, decided
@@ -21,6 +21,15 @@ judge: judge-7b
 seeds: [0, 1]
 prompts: [/home/somebody/first.jsonl]
 """
+
+_QUIET = (
+    *("stats", "arms"),
+    *(f"train/{arm}-0" for arm in ("original", "recycled", "random")),
+    *(f"answer/first/{arm}-0" for arm in ("original", "recycled", "random")),
+    *(f"judge/first/recycled-against-{named}" for named in ("original-1", "random-0", "random-1")),
+    "benchmark/recycled-0",
+)
+"""Stages that print nothing and ask nobody."""
 
 
 def verdict(
@@ -104,23 +113,45 @@ def small(journey: Path, *, seconds: float = 12.5) -> Path:
     return journey
 
 
+def note(journey: Path, key: str, **changes: object) -> None:
+    """Have the pipeline note a stage that is done, or what has changed of one that it notes."""
+    path = journey / "pipeline.json"
+    known = json.loads(path.read_text())
+    known["stages"][key] = {**_stage(_kind(key), 1.0, {}), **known["stages"].get(key, {}), **changes}
+    path.write_text(json.dumps(known))
+
+
+def forget(journey: Path, *keys: str) -> None:
+    """Have the pipeline know nothing of stages, as after a change of the recipe."""
+    path = journey / "pipeline.json"
+    known = json.loads(path.read_text())
+    known["stages"] = {key: one for key, one in known["stages"].items() if key not in keys}
+    path.write_text(json.dumps(known))
+
+
 def stages(seconds: float) -> dict[str, object]:
-    """What a pipeline notes of some stages."""
+    """What a pipeline notes of the stages."""
     spent = {"requests": 10, "prompt_tokens": 1000, "completion_tokens": 500}
     made = {"rows": 200, "rewritten": 198, "failed": 2, "pending": 0}
     return {
         "recycle": _stage("recycle", seconds, made, {**spent, "cost": 1.5}),
         "gates": _stage("gates", seconds, {"marked": {"contamination": 0}}, words=("--against", "first.jsonl")),
         "select": _stage("select", seconds, {"kept": 150, "dropped": 48}),
-        "judge/first/x": _stage("judge", seconds, {}, {**spent, "cost": None}),
+        "judge/first/recycled-against-original-0": _stage("judge", seconds, {}, {**spent, "cost": None}),
+        **{key: _stage(_kind(key), seconds, {}) for key in _QUIET},
         "verdict": _stage("verdict", seconds, {}),
     }
+
+
+def _kind(key: str) -> str:
+    first = key.partition("/")[0]
+    return "generate" if first == "answer" else first
 
 
 def _stage(
     kind: str,
     seconds: float,
-    summary: dict[str, object],
+    summary: Mapping[str, object],
     spent: dict[str, object] | None = None,
     words: tuple[str, ...] = (),
 ) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from journey import balanced, judged, small, stages, values
+from journey import balanced, forget, judged, note, small, stages, values
 from reflectune.cli import app
 from reflectune.errors import RunError
 from reflectune.evaluate.alpaca_eval import length_control
@@ -87,7 +87,7 @@ def test_the_figures_are_typed_and_read_back(journey: Path) -> None:
     assert found.data.kept == 150
     assert found.data.metrics[0].change is not None
     assert found.data.metrics[0].change.low == 15.0
-    assert [one.cost for one in found.stages] == [1.5, None, None, None]
+    assert [one.cost for one in found.stages] == [1.5, *[None] * 15]
     assert found.repeat.judge == "judge-7b@http://127.0.0.1:9/v1"
     assert found.text["en"] in (journey / "verdict.html").read_text()
 
@@ -125,7 +125,7 @@ def test_pages_of_two_journeys_differ_in_their_times_alone(journey: Path, tmp_pa
 def test_unknown_costs_are_unknown_and_never_nothing(journey: Path) -> None:
     page = (journey / "verdict.html").read_text()
     costs = re.findall(r'data-name="cost">(.*?)</td>', page)
-    assert costs == ["$1.50", "-", "-", "unknown", "unknown"]
+    assert costs == ["$1.50", "-", "-", "unknown", *["-"] * 12, "unknown"]
     assert "do verdict" not in page
 
 
@@ -175,6 +175,7 @@ def test_a_stage_that_did_not_end_is_named(journey: Path, tmp_path: Path) -> Non
 def test_a_comparison_without_any_verdict_is_named(journey: Path, tmp_path: Path) -> None:
     folder = copied(journey, tmp_path)
     run = judged(folder, "longest", ())
+    note(folder, "judge/first/recycled-against-longest-0")
     lost = '{"id":"9","stage":"judge","reason":"unparsed","detail":"","raw":null}\n'
     (run / "judge_failures.jsonl").write_text(lost)
     found = quick(folder).verdict
@@ -191,10 +192,57 @@ def test_of_traces_nothing_is_missed_that_they_do_not_have(journey: Path, tmp_pa
     run.rename(run.with_name("reflective-against-base-0"))
     traces = "data: x.jsonl\narms: [base, reflective]\ntraces: {}\nprompts: [first.jsonl]\n"
     (folder / "recipe.yaml").write_text(traces)
+    forget(folder, *stages(1.0))
+    note(folder, "traces", command=["traces", "x.jsonl", "--against", "first.jsonl"])
+    note(folder, "train/recycled-0")
+    note(folder, "judge/first/reflective-against-base-0")
     found = write_verdict(folder).verdict
     assert found.missing == ()
     assert found.conclusion.kind == "better"
     assert "the untrained student" in found.text["en"]
+    assert "not-looked-for" not in {one.name for one in found.caveats}
+    assert found.data.contaminated == 0
+
+
+def test_what_an_earlier_recipe_left_is_listed_and_in_no_figure(journey: Path, tmp_path: Path) -> None:
+    folder = copied(journey, tmp_path)
+    before = quick(folder).verdict
+    judged(folder, "original", balanced(values(0, 0, 30)), seed=7)
+    judged(folder, "longest", balanced(values(0, 0, 30)))
+    judged(folder, "original", balanced(values(0, 0, 30)), dataset="second")
+    for part in ("students", "answers/first", "benchmarks"):
+        shutil.copytree(folder / part / "recycled-0", folder / part / "recycled-7")
+    written = write_verdict(folder)
+    assert written.verdict.left_over == (
+        *("answers/first/recycled-7", "benchmarks/recycled-7", "students/recycled-7"),
+        *("verdicts/first/recycled-against-longest-0", "verdicts/first/recycled-against-original-7"),
+        "verdicts/second/recycled-against-original-0",
+    )
+    assert written.verdict.model_copy(update={"left_over": ()}) == before
+    assert "Not part of this recipe, and in no figure: 6" in written.page.read_text()
+
+
+def test_a_stage_that_is_not_done_is_missing_and_no_figure(journey: Path, tmp_path: Path) -> None:
+    folder = copied(journey, tmp_path)
+    names = ["judge/first/recycled-against-original-1", "answer/first/random-0", "train/random-0", "select", "stats"]
+    for key in names:
+        note(folder, key, state="running", name=key)
+    found = quick(folder).verdict
+    assert sorted(found.missing) == sorted(names)
+    assert found.left_over == ()
+    assert found.comparisons[0].seeds == (0,)
+    assert {one.name for one in found.students} == {"original-0", "recycled-0", "random"}
+    assert found.data.kept is None
+    assert found.data.metrics == ()
+
+
+def test_where_no_stage_is_noted_everything_is_read(journey: Path, tmp_path: Path) -> None:
+    folder = copied(journey, tmp_path)
+    judged(folder, "longest", balanced(values(20, 0, 4)))
+    (folder / "pipeline.json").unlink()
+    found = quick(folder).verdict
+    assert [one.other for one in found.comparisons] == ["original", "random", "longest"]
+    assert found.left_over == ()
 
 
 BROKEN = {
@@ -221,8 +269,9 @@ def test_a_broken_file_is_an_error_with_the_mend(file: str, journey: Path, tmp_p
 def test_what_strangers_wrote_is_shown_as_text(tmp_path: Path) -> None:
     harm = "<img src=x onerror=alert(1)>\u202e"
     judged(tmp_path, "original", balanced(values(12, 5, 12)), dataset="set<b>")
-    known = {"recycle": {**stages(1.0)["recycle"], "name": harm}}  # type: ignore[dict-item]
-    (tmp_path / "pipeline.json").write_text(json.dumps({"stages": known}))
+    (tmp_path / "pipeline.json").write_text('{"stages": {}}')
+    note(tmp_path, "recycle", name=harm)
+    note(tmp_path, "judge/set<b>/recycled-against-original-0")
     (tmp_path / "stats.json").write_text("{}")
     page = write_verdict(tmp_path).page.read_text()
     assert "<img" not in page

@@ -93,6 +93,7 @@ def verdict_of(folder: Folder) -> Verdict:
         stages=stages_of(folder),
         missing=missing_of(folder),
         unnamed=folder.unnamed,
+        left_over=folder.left_over,
         repeat=repeat_of(folder),
     )
     judged = bare.model_copy(update={"caveats": caveats_of(bare)})

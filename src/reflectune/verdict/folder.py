@@ -63,6 +63,28 @@ class _Pipeline(_Foreign):
     stages: dict[str, Stage] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipes:
+    """Which folders are of the present recipe, by the stages that the pipeline notes of it.
+
+    Attributes:
+        stages: The stages by their key; where there is none nobody knows, and every folder is read.
+        left_over: The folders of no such stage that were met.
+    """
+
+    stages: dict[str, Stage]
+    left_over: list[str] = field(default_factory=list)
+
+    def takes(self, key: str, place: str) -> bool:
+        """Whether what a stage left is read: where the stage is not done it is missing, and no figure."""
+        if not self.stages:
+            return True
+        if key not in self.stages:
+            self.left_over.append(place)
+            return False
+        return self.stages[key].state == "done"
+
+
 class ArmFacts(_Foreign):
     """What a student learns from, as `arms.json` has it."""
 
@@ -133,6 +155,7 @@ class Folder:
         stats: What `reflectune stats` printed.
         noted: What the data's `run.json` tells.
         report: Whether there is a report on the data.
+        left_over: What lies there of an earlier recipe, and is not read.
     """
 
     path: Path
@@ -149,6 +172,7 @@ class Folder:
     stats: dict[str, Any] = field(default_factory=dict)
     noted: dict[str, Any] = field(default_factory=dict)
     report: bool = False
+    left_over: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -170,25 +194,24 @@ def read_folder(path: Path) -> Folder:
     if not path.is_dir():
         raise RunError(f"There is no folder {path}.", mend="Name the folder of a journey, as runs/NAME.")
     pipeline = _json(path / "pipeline.json", _Pipeline, _Pipeline())
-    judgings, unnamed = _judgings(path)
-    found, broken = find_evaluations(path / "benchmarks") if (path / "benchmarks").is_dir() else ([], [])
-    if broken:
-        raise broken[0]
+    own = _Recipes(pipeline.stages)
+    judgings, unnamed = _judgings(path, own)
     folder = Folder(
         path=path,
         recipe=PipelineRecipe.load(path / "recipe.yaml") if (path / "recipe.yaml").is_file() else None,
         recycling=Recipe.load(path / "data" / "recipe.yaml") if (path / "data" / "recipe.yaml").is_file() else None,
         reflectune=pipeline.reflectune,
         stages={key: stage for key, stage in pipeline.stages.items() if stage.kind != "verdict"},
-        arms=_json(path / "arms" / "arms.json", dict[str, ArmFacts], {}),
-        students={file.parent.name: _facts(file) for file in sorted(path.glob(f"students/*/{FACTS}"))},
+        arms=_of_stage(own, "arms", path / "arms" / "arms.json", dict[str, ArmFacts]),
+        students={student: _checked(file, Facts) for student, file in _trained(path, own)},
         judgings=judgings,
         unnamed=unnamed,
-        answers=tuple(_answers(path)),
-        benchmarks=tuple(sorted(found, key=lambda pair: pair[0])),
-        stats=_json(path / "stats.json", dict[str, Any], {}),
+        answers=tuple(_answers(path, own)),
+        benchmarks=tuple(_benchmarks(path, own)),
+        stats=_of_stage(own, "stats", path / "stats.json", dict[str, Any]),
         noted=_json(path / "data" / "run.json", dict[str, Any], {}),
         report=(path / "data" / "report.html").is_file(),
+        left_over=tuple(sorted(own.left_over)),  # met while the arguments above were made
     )
     if not (folder.stages or folder.judgings or folder.students or folder.arms or folder.recipe):
         raise RunError(
@@ -204,7 +227,7 @@ def arm_of(student: str) -> tuple[str, int | None]:
     return (found["arm"], int(found["seed"])) if found else (student, None)
 
 
-def _judgings(path: Path) -> tuple[tuple[Judging, ...], tuple[str, ...]]:
+def _judgings(path: Path, own: _Recipes) -> tuple[tuple[Judging, ...], tuple[str, ...]]:
     found: list[Judging] = []
     unnamed: list[str] = []
     for run in sorted(path.glob(f"{_VERDICTS}/*/*")):
@@ -214,21 +237,45 @@ def _judgings(path: Path) -> tuple[tuple[Judging, ...], tuple[str, ...]]:
         if named is None:
             unnamed.append(f"{run.parent.name}/{run.name}")
             continue
+        place = f"{run.parent.name}/{run.name}"
+        if not own.takes(f"judge/{place}", f"{_VERDICTS}/{place}"):
+            continue
         judged = tuple(by_judge(read_verdicts(run)))
         failed = sum(1 for _ in _lines(run / FAILURES))
         found.append(Judging(run.parent.name, named["ours"], named["other"], int(named["seed"]), judged, failed))
     return tuple(found), tuple(unnamed)
 
 
-def _answers(path: Path) -> Iterator[Answered]:
+def _trained(path: Path, own: _Recipes) -> Iterator[tuple[str, Path]]:
+    for file in sorted(path.glob(f"students/*/{FACTS}")):
+        student = file.parent.name
+        if own.takes(f"train/{student}", f"students/{student}"):
+            yield student, file
+
+
+def _benchmarks(path: Path, own: _Recipes) -> Iterator[tuple[Path, Evaluation]]:
+    for run in sorted(path.glob("benchmarks/*/")):
+        if not own.takes(f"benchmark/{run.name}", f"benchmarks/{run.name}"):
+            continue
+        found, broken = find_evaluations(run)
+        if broken:
+            raise broken[0]
+        yield from sorted(found, key=lambda pair: pair[0])
+
+
+def _answers(path: Path, own: _Recipes) -> Iterator[Answered]:
     for file in sorted(path.glob(f"answers/*/*/{_ANSWERS}")):
+        place = f"{file.parent.parent.name}/{file.parent.name}"
+        if not own.takes(f"answer/{place}", f"answers/{place}"):
+            continue
         lengths = tuple(len(str(row.get("output") or "")) for row in _lines(file))
         failed = sum(1 for _ in _lines(file.with_name(_FAILED)))
         yield Answered(file.parent.parent.name, file.parent.name, lengths, failed)
 
 
-def _facts(path: Path) -> Facts:
-    return _checked(path, Facts)
+def _of_stage(own: _Recipes, key: str, path: Path, kind: type[dict[str, Value]]) -> dict[str, Value]:
+    """What a stage wrote into one file; nothing where there is none, or it is not this recipe's."""
+    return _checked(path, kind) if path.is_file() and own.takes(key, path.name) else {}
 
 
 def _json(path: Path, kind: type[Value], none: Value) -> Value:

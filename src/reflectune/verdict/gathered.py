@@ -11,15 +11,18 @@ import yaml
 
 from reflectune.evaluate.figures import METRICS
 from reflectune.evaluate.scores import Score
-from reflectune.verdict.folder import Folder, arm_of
+from reflectune.verdict.folder import Folder, Stage, arm_of
 from reflectune.verdict.records import Data, Metric, Ran, Rate, Repeat, Student
 
 __all__ = ["benchmarks_of", "data_of", "missing_of", "repeat_of", "stages_of", "students_of"]
 
 _CONTAMINATED = "contamination"
-_EXPECTED = ("pipeline.json", "recipe.yaml", "students", "verdicts")
-_OF_DATA = ("arms", "stats.json")
-"""What only a journey that rewrites data has."""
+_LOOKING = ("gates", "traces")
+"""The commands that look for test sets: gates marks rows, traces leaves them out."""
+_FILES = ("pipeline.json", "recipe.yaml")
+_LEFT_BY = {"students": "train", "verdicts": "judge"}
+_OF_DATA = {"arms": "arms", "stats.json": "stats"}
+"""What only a journey that rewrites data has; by what is left, the command that leaves it."""
 
 
 def students_of(folder: Folder) -> tuple[Student, ...]:
@@ -73,9 +76,9 @@ def benchmarks_of(folder: Folder) -> tuple[Score, ...]:
 
 def data_of(folder: Folder) -> Data:
     """What became of the data, as far as the stages and the statistics tell."""
-    made = _summary(folder, "recycle") or folder.noted
-    kept = _summary(folder, "select") or folder.noted.get("select", {})
-    looked = [stage for stage in folder.of_kind("gates") if "--against" in stage.command and stage.state == "done"]
+    made = _summary(folder, "recycle", folder.noted)
+    kept = _summary(folder, "select", folder.noted.get("select", {}))
+    looked = [stage for kind in _LOOKING for stage in _done(folder, kind) if "--against" in stage.command]
     marked = [stage.summary.get("marked") or {} for stage in looked]
     return Data(
         rows=_count(made, "rows"),
@@ -89,8 +92,16 @@ def data_of(folder: Folder) -> Data:
     )
 
 
-def _summary(folder: Folder, kind: str) -> dict[str, Any]:
-    return next((stage.summary for stage in folder.of_kind(kind) if stage.summary), {})
+def _done(folder: Folder, kind: str) -> list[Stage]:
+    return [stage for stage in folder.of_kind(kind) if stage.state == "done"]
+
+
+def _summary(folder: Folder, kind: str, noted: dict[str, Any]) -> dict[str, Any]:
+    """What a command printed; what the data's folder notes where nobody knows the stages, or it printed nothing."""
+    done = _done(folder, kind)
+    if folder.stages and not done:
+        return {}
+    return next((stage.summary for stage in done if stage.summary), noted)
 
 
 def _count(found: Any, name: str) -> int | None:
@@ -176,7 +187,10 @@ def _without_folders(named: str | None) -> str | None:
 def missing_of(folder: Folder) -> tuple[str, ...]:
     """The parts that are not there, and the stages that did not come to their end."""
     of_traces = folder.recipe is not None and folder.recipe.traces is not None
-    expected = _EXPECTED if of_traces else (*_EXPECTED, *_OF_DATA)
-    lacking = [name for name in expected if not (folder.path / name).exists()]
+    read = {"students": folder.students, "verdicts": folder.judgings, "arms": folder.arms, "stats.json": folder.stats}
+    lacking = [name for name in _FILES if not (folder.path / name).exists()]
+    for name, kind in (_LEFT_BY if of_traces else _LEFT_BY | _OF_DATA).items():
+        if not read[name] and len(_done(folder, kind)) == len(folder.of_kind(kind)):  # else its stage is named below
+            lacking.append(name)
     empty = [f"{judging.name} (no verdict)" for judging in folder.judgings if not judging.judged]
     return (*lacking, *empty, *(stage.name for stage in folder.stages.values() if stage.state != "done"))

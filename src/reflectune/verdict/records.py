@@ -296,6 +296,7 @@ class Verdict(Record):
         caveats: What speaks against trusting it.
         missing: The parts that are not there, as names of stages or folders.
         unnamed: Folders of verdicts that do not say of whom they are.
+        left_over: What lies in the folder of an earlier recipe, and is in no figure.
         repeat: How to do it again.
     """
 
@@ -310,4 +311,5 @@ class Verdict(Record):
     caveats: tuple[Caveat, ...] = ()
     missing: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
     repeat: Repeat

@@ -157,7 +157,9 @@ def mistrust(found: Verdict, say: Words) -> str:
     """What speaks against trusting all this."""
     told = [f"<li>{shown(caveat_text(caveat.name, caveat.values, say))}</li>" for caveat in found.caveats]
     listed = f"<ul>\n{chr(10).join(told)}\n</ul>" if told else soft(say("mistrust.none"))
-    return section("mistrust", say("heading.mistrust"), listed)
+    count = f"{len(found.left_over):,}"
+    others = folded(say("mistrust.left_over", count=count), "\n".join(found.left_over)) if found.left_over else ""
+    return section("mistrust", say("heading.mistrust"), listed, others)
 
 
 def caveat_text(name: str, values: dict[str, str], say: Words) -> str:
