@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,30 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from reflectune.cli import app
+from reflectune.cli.train_asked import with_devices
 from reflectune.errors import RunError, SettingsError
-from reflectune.pipeline import Journey, plan
+from reflectune.generation.naming import is_folder
+from reflectune.pipeline import Journey, plan, run
 from reflectune.pipeline.arms import Rows, made, written
-from reflectune.pipeline.commands import flags
+from reflectune.pipeline.commands import flags, trace_flags
 from reflectune.pipeline.fingerprints import Fingerprints
 from reflectune.pipeline.plan import Stage, folder_of, money_of
 from reflectune.pipeline.shipped import names, read_recipe, schema, text_of, with_data
 from reflectune.pipeline.state import PipelineState, StageState
-from reflectune.recipe import PipelineRecipe
-from reflectune.records import Example
+from reflectune.recipe import (
+    BenchmarkSettings,
+    GenerateSettings,
+    JudgeSettings,
+    PipelineRecipe,
+    ScoreSettings,
+    SelectSettings,
+    Settings,
+    TraceSettings,
+)
+from reflectune.recipe.pipeline import Model
+from reflectune.records import Example, Message, Reply, Request
+from reflectune.runs import RunDir
+from reflectune.runs.lock import take
 
 FOLDER = Path("runs/x")
 
@@ -55,7 +71,7 @@ def command(made_of: PipelineRecipe, key: str) -> str:
         ({"arms": ["original"]}, "recycled is missing from the arms"),
         ({"arms": ["recycled", "reflective"]}, "add `traces: {}`"),
         ({"arms": ["recycled"], "traces": {}}, "of traces the arms are base and reflective"),
-        ({"arms": ["reflective"], "traces": {}, "select": {}}, "leave out score and select"),
+        ({"arms": ["reflective"], "traces": {}, "select": {}}, "leave out select"),
         ({"train": {"seed": 3}}, "write seeds above"),
         ({"train": {"student": "m"}}, "write student above"),
         ({"seeds": []}, "seeds is empty"),
@@ -372,3 +388,222 @@ def test_a_journey_goes_on_by_the_recipe_in_its_folder_with_the_same_commands(na
     found.save(tmp_path / "recipe.yaml", stated=True)
     again = read_recipe(str(tmp_path / "recipe.yaml"))
     assert plan(again, FOLDER) == plan(found, FOLDER)
+
+
+# ── what is stated, and what would come of it
+
+
+def test_more_may_be_laid_over_a_model_that_was_stated_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("data: a.json\noracle: gpt-4o\njudge: gpt-4o\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\njudge: {max_concurrency: 64}\n")
+    found = read_recipe(str(tmp_path / "mine.yaml"), ["oracle.rpm=60"])
+    assert (found.oracle.name, found.oracle.rpm) == ("gpt-4o", 60)
+    assert (found.judge.name, found.judge.max_concurrency) == ("gpt-4o", 64)
+    again = read_recipe(str(tmp_path / "mine.yaml"), ["oracle=m", "oracle.tpm=9"])
+    assert (again.oracle.name, again.oracle.rpm, again.oracle.tpm) == ("m", None, 9)
+
+
+def test_a_name_alone_replaces_all_that_was_stated_of_another_model(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("data: a.json\njudge: {name: m, base_url: 'http://127.0.0.1:1/v1'}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\njudge: gpt-4o\n")
+    assert read_recipe(str(tmp_path / "mine.yaml")).judge.base_url is None
+
+
+def test_a_recipe_extends_one_that_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/base.yaml").write_text("data: beside.json\n")
+    (tmp_path / "base.yaml").write_text("data: here.json\n")
+    (tmp_path / "a/mine.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "a/b/deep.yaml").write_text("extends: ../mine.yaml\n")
+    (tmp_path / "a/far.yaml").write_text("extends: only-here.yaml\n")
+    (tmp_path / "only-here.yaml").write_text("data: here.json\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe("a/mine.yaml").data == read_recipe("a/b/deep.yaml").data == "beside.json"
+    assert read_recipe("a/far.yaml").data == "here.json"
+
+
+def test_recipes_that_extend_each_other_are_an_error(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "r.yaml").write_text(f"extends: ../{other}/r.yaml\n")
+    with pytest.raises(SettingsError, match="extends itself"):
+        read_recipe(str(tmp_path / "a/r.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"seeds": [0, 0]}, "0 is named twice"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"seeds": [2**31]}, "less than 2147483648"),
+        ({"score": {"student": "m"}}, "write student above"),
+        ({"select": {"to": "alpaca"}}, "select.to is not for a journey"),
+        ({"select": {"output": "x.json"}}, "select.output is not for a journey"),
+        ({"judging": {"name_a": "x"}}, "called by their arms"),
+        ({"judging": {"name_b": "x"}}, "called by their arms"),
+        ({"train": {"reflection": True}}, "train.reflection is for traces"),
+        ({"workers": 2}, "add `engine: ray`"),
+        ({"address": "auto"}, "add `engine: ray`"),
+        ({"engine": "process"}, "engine does not fit"),
+    ],
+)
+def test_what_nothing_would_come_of_is_an_error(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        recipe(**values)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"map": "instruction=q"}, {"license": "MIT"}, {"recycle": {"candidates": 2}}, {"coherence": False}]
+)
+def test_what_traces_do_not_know_is_an_error(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=f"leave out {next(iter(values))}"):
+        recipe(arms=["reflective"], traces={}, **values)
+
+
+def test_the_words_of_a_recipe_for_where_it_is_done_are_those_of_the_flag() -> None:
+    assert "--engine" not in command(recipe(engine="here"), "recycle")
+    assert "--engine ray --workers 2" in command(recipe(engine="ray", workers=2), "recycle")
+
+
+TURNED: list[tuple[type[Settings], str]] = [
+    (ScoreSettings, "score"),
+    (SelectSettings, "select"),
+    (GenerateSettings, "generate"),
+    (JudgeSettings, "judge"),
+    (BenchmarkSettings, "benchmark"),
+    (TraceSettings, "traces"),
+    (Model, "recycle"),
+    (Model, "traces"),
+    (Model, "judge"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
+@pytest.mark.parametrize(("kind", "name"), TURNED)
+def test_every_setting_of_a_stage_has_its_flag(kind: type[Settings], name: str) -> None:
+    group = get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    known = {word for flag in group.commands[name].params for word in (*flag.opts, *flag.secondary_opts)}
+    said = [flag_of(kind, field) for field in kind.model_fields if (kind, field) != (Model, "name")]
+    assert [flag for flag in said if flag not in known] == []
+
+
+def flag_of(kind: type[Settings], field: str) -> str:
+    """The flag that stands for a field which is not at its default."""
+    about = kind.model_fields[field]
+    value = not about.default if about.annotation is bool else "1"
+    stated = kind.model_construct(_fields_set={field}, **{field: value})
+    return (trace_flags(stated) if kind is TraceSettings else flags(stated))[0]
+
+
+# ── what a student is
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        ("local", "local"),
+        ("org/model", "hf:org/model"),
+        ("hf:org/model", "hf:org/model"),
+        ("local:a.gguf", "local:a.gguf"),
+        ("a.gguf", "local:a.gguf"),
+        ("~/m", "HOME/m"),
+        ("~/m.gguf", "local:HOME/m.gguf"),
+        ("localruns/x", "localruns/x"),
+    ],
+)
+def test_the_student_as_it_comes_is_asked_by_its_name(
+    student: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "localruns/x").mkdir(parents=True)
+    found = recipe(student=student, arms=["recycled", "base"], prompts=["a.jsonl"])
+    assert command(found, "answer/a/base").split()[1] == told.replace("HOME", str(tmp_path))
+
+
+def test_a_folder_is_no_embedded_model_for_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("localruns").mkdir()
+    Path("local").mkdir()
+    assert is_folder("localruns")
+    assert not is_folder("local")
+    assert not is_folder("local:localruns")
+
+
+def test_a_model_that_was_taught_to_reflect_stands_beside_the_hubs() -> None:
+    found = read_recipe("reflection-70b")
+    words = command(found, "benchmark/reflective-0").split()
+    assert words[1] == "hf:meta-llama/Llama-3.1-70B-Instruct"
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_devices_of_every_shipped_recipe_are_there(name: str) -> None:
+    with_devices(read_recipe(name).train)
+
+
+def inputs(made_of: PipelineRecipe, key: str) -> list[str]:
+    return [str(path) for path in next(stage for stage in plan(made_of, FOLDER) if stage.key == key).inputs]
+
+
+def test_rows_that_are_tried_again_are_scored_and_selected_again(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("{}")
+    found = recipe(select={}, prompts=[str(tmp_path / "t.jsonl")])
+    for key in ("gates", "score", "select"):
+        assert "runs/x/data/failures.jsonl" in inputs(found, key)
+
+
+def test_files_that_settings_name_are_inputs(tmp_path: Path) -> None:
+    for name in ("prompts", "student"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "template.jinja").write_text("")
+    found = recipe(
+        student=str(tmp_path / "student"),
+        recycle={"prompts": str(tmp_path / "prompts"), "versions": "chosen"},
+        score={"template": str(tmp_path / "template.jinja")},
+        train={"template": str(tmp_path / "template.jinja"), "method": "lora"},
+        prompts=["a.jsonl"],
+        judging={"prompts": str(tmp_path / "prompts")},
+    )
+    prompts, template, student = (str(tmp_path / name) for name in ("prompts", "template.jinja", "student"))
+    assert {prompts, template, student} <= set(inputs(found, "recycle"))
+    assert {template, student} <= set(inputs(found, "score"))
+    assert {template, student} <= set(inputs(found, "train/recycled-0"))
+    assert student in inputs(found, "arms")
+    assert prompts in inputs(found, "judge/a/recycled-against-original-0")
+    assert "chooser.template" in command(found, "recycle")
+
+
+def test_without_selection_ours_is_all_that_was_recycled_whatever_lies_there() -> None:
+    assert command(recipe(), "arms").endswith("--of recycled")
+    assert command(recipe(select={}), "arms").endswith("--of selected")
+    assert "runs/x/data/selected.jsonl" not in inputs(recipe(), "arms")
+
+
+def test_a_folder_of_other_data_is_refused_and_one_of_the_same_by_another_path_is_not(tmp_path: Path) -> None:
+    recipe(data="a.jsonl").save(tmp_path / "recipe.yaml", stated=True)
+    with pytest.raises(RunError, match="of other data: a.jsonl"):
+        Journey.open(recipe(data="b.jsonl"), tmp_path)
+    Journey.open(recipe(data=str(Path("a.jsonl").resolve())), tmp_path)
+
+
+def test_two_journeys_in_one_folder_are_refused(tmp_path: Path) -> None:
+    handle = take(tmp_path)
+    try:
+        with pytest.raises(RunError, match="in use by process"):
+            run(Journey(recipe(), tmp_path, (), PipelineState(reflectune="1")))
+    finally:
+        os.close(handle)
+
+
+def test_money_of_stages_that_the_recipe_has_no_more_is_spent_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("judge: {input: 1000000, output: 1000000}\n")
+    with RunDir(tmp_path / "verdicts/old/a-against-b-0") as folder:
+        asked = Request((Message("user", "?"),))
+        reply = Reply(text="!", prompt_tokens=2, completion_tokens=1)
+        asyncio.run(folder.store.keep_reply("k", asked, "judge@http://127.0.0.1:1/v1", reply))
+    (tmp_path / "verdicts/old/a-against-b-0/verdicts.jsonl").touch()
+    journey = Journey(recipe(prices=str(tmp_path / "p.yaml")), tmp_path, (), PipelineState(reflectune="1"))
+    assert journey.spent() == 3.0

@@ -62,6 +62,13 @@ def command(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="A folder of prompt files that replace ours.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.", min=0, max=2)] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.", min=0.01, max=1)] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The most tokens of a reply; by default the judge's own.", min=16)
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="How often to ask again after a reply that is not accepted.", min=0, max=2)
+    ] = 2,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the sampling; with --human of the sides and the order.", min=0)
     ] = None,
@@ -116,6 +123,9 @@ def command(
             "lang": lang,
             "prompts": prompts,
             "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "retries": retries,
             "seed": seed,
             "name_a": name_a,
             "name_b": name_b,

@@ -51,6 +51,15 @@ def command(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="A folder of prompt files that replace ours.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0.7 for own samples.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Nucleus sampling; 0.95 for own samples.", min=0.01, max=1)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The most tokens of a reply; by default the model's own.", min=16)
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="How often to ask again after a reply that is not accepted.", min=0, max=2)
+    ] = 2,
     base_url: flags.BaseUrl = None,
     key_env: flags.KeyEnv = "OPENAI_API_KEY",
     max_concurrency: flags.MaxConcurrency = 32,
@@ -100,6 +109,9 @@ def command(
             "lang": lang,
             "prompts": prompts,
             "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "retries": retries,
             "seed": seed,
         }
         | ({"kinds": tuple(kind)} if kind else {}),

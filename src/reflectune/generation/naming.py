@@ -44,7 +44,8 @@ def open_model(name: str, address: Address | None = None, recall: Callable[[str]
 
 def is_folder(name: str) -> bool:
     """Whether a name stands for a transformers model in this process."""
-    return name.startswith("hf:") or (not name.startswith("local") and Path(name).is_dir())
+    embedded = name == "local" or name.startswith("local:")
+    return name.startswith("hf:") or (not embedded and Path(name).is_dir())
 
 
 def model_name(name: str) -> str:

@@ -76,8 +76,8 @@ def limits(recipe: PipelineRecipe, budget: float | None) -> list[str]:
 
 
 def cluster(recipe: PipelineRecipe) -> list[str]:
-    """Where it is done, if not in one process."""
-    if recipe.engine == "process":
+    """Where it is done, if not here."""
+    if recipe.engine == "here":
         return []
     words = ["--engine", recipe.engine]
     if recipe.address is not None:

@@ -242,7 +242,8 @@ def _benchmarks(recipe: PipelineRecipe, settings: BenchmarkSettings, folder: Pat
         weights, run = _weights(recipe, folder, student), folder / "benchmarks" / student.name
         beside = len(students) != len(_students(recipe))
         tuned = ["--tuned", weights] if beside else []
-        words = ["benchmark", recipe.student if beside else weights, *tuned, "--run", str(run)]
+        asked = _weights(recipe, folder, Student("base", None)) if beside else weights
+        words = ["benchmark", asked, *tuned, "--run", str(run)]
         yield Stage(
             key=f"benchmark/{student.name}",
             name=f"benchmark {_told(student, recipe)}",
@@ -270,8 +271,12 @@ def _pairs(recipe: PipelineRecipe) -> Iterator[tuple[Student, Student]]:
 def _weights(recipe: PipelineRecipe, folder: Path, student: Student) -> str:
     """The model that a student is."""
     if student.arm == "base":
-        named = recipe.student
-        return named if named == "local" or ":" in named or Path(named).exists() else f"hf:{named}"
+        named = str(Path(recipe.student).expanduser()) if recipe.student.startswith("~") else recipe.student
+        if named == "local" or ":" in named:
+            return named
+        if named.endswith(".gguf"):
+            return f"local:{named}"
+        return named if Path(named).exists() else f"hf:{named}"
     return str(folder / "students" / student.name)
 
 

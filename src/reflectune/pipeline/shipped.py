@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -18,6 +19,8 @@ from reflectune.recipe import PipelineRecipe, Settings, overridden
 __all__ = ["names", "read_recipe", "schema", "text_of", "with_data"]
 
 _EXTENDS = "extends"
+_MODELS = ("oracle", "judge")
+"""What a name alone stands for."""
 _HAS_DATA = re.compile(r"^data: ", re.MULTILINE)
 
 
@@ -56,7 +59,9 @@ def read_recipe(name: str, assignments: Sequence[str] = ()) -> PipelineRecipe:
     Raises:
         SettingsError: There is none, it is no YAML mapping, or a key or value does not fit.
     """
-    values = overridden(_values(name, ()), assignments)
+    values = _values(name, ())
+    for assignment in assignments:
+        values = overridden(_spelled(values), (assignment,))
     return PipelineRecipe.made_of(values, source=name)
 
 
@@ -82,7 +87,20 @@ def _values(name: str, before: tuple[str, ...]) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise SettingsError(f"{name}: extends names one recipe.", mend=f"Write the name of one: {', '.join(names())}.")
-    return _laid_over(_values(base, (*before, name)), values)
+    return _laid_over(_spelled(_values(_beside(path, base), (*before, name))), values)
+
+
+def _beside(path: Path, base: str) -> str:
+    """The recipe that a file extends: one that lies beside it, else by its name or where we are."""
+    near = Path(os.path.normpath(path.parent / Path(base).expanduser()))
+    return str(near) if path.is_file() and near.is_file() else base
+
+
+def _spelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose models are all mappings, so that more can be laid over a name alone."""
+    return {
+        key: {"name": value} if key in _MODELS and isinstance(value, str) else value for key, value in values.items()
+    }
 
 
 def _text(path: Path) -> str:
@@ -108,7 +126,7 @@ def schema() -> dict[str, Any]:
         "type": "string",
         "description": f"A recipe that this one changes: a file, or one of {', '.join(names())}.",
     }
-    for name in ("oracle", "judge"):  # a name alone stands for a model
+    for name in _MODELS:  # a name alone stands for a model
         made["properties"][name] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Model"}]}
     made["required"] = []  # what a recipe leaves out may stand in the one that it extends
     kinds = {kind.__name__: kind for kind in _kinds(PipelineRecipe)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,6 +25,18 @@ original rows as recycled has, drawn at random or with the longest responses; sa
 order, again and again, until their responses have as many tokens as those of recycled; base: nothing; reflective:
 traces that reflect.
 """
+
+_NOT_HERE = {
+    "train.student": "is stated for all: write student above",
+    "train.seed": "is stated for all: write seeds above",
+    "score.student": "is stated for all: write student above",
+    "select.to": "is not for a journey, which writes what it reads: leave it out",
+    "select.output": "is not for a journey, which writes what it reads: leave it out",
+    "judging.name_a": "is not for a journey, whose students are called by their arms: leave it out",
+    "judging.name_b": "is not for a journey, whose students are called by their arms: leave it out",
+}
+"""Settings of stages that a journey says itself, so that nothing would come of stating them."""
+_NOT_OF_TRACES = ("map", "license", "recycle", "score", "select", "coherence")
 
 
 class Model(Settings):
@@ -83,7 +95,7 @@ class PipelineRecipe(Settings):
         judging: How answers are compared.
         benchmark: Which benchmarks every student takes; by default none.
         coherence: Whether the statistics tell the coherence of instruction and response, which takes an embedder.
-        engine: Where rows are recycled, scored, answered and judged: in one process, or on a Ray cluster.
+        engine: Where rows are recycled, scored, answered and judged: here, or on a Ray cluster.
         address: The cluster's address; by default one is started on this machine.
         workers: How many workers there are; by default as many as the cluster has room for.
     """
@@ -100,7 +112,7 @@ class PipelineRecipe(Settings):
     prices: Path | None = None
     max_failed: float = Field(default=0.05, ge=0, le=1)
     arms: tuple[Arm, ...] = Field(default=("original", "recycled", "random", "longest", "same-tokens"), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     recycle: RecycleSettings = RecycleSettings()
     score: ScoreSettings | None = None
     select: SelectSettings | None = None
@@ -113,15 +125,16 @@ class PipelineRecipe(Settings):
     judging: JudgeSettings = JudgeSettings()
     benchmark: BenchmarkSettings | None = None
     coherence: bool = True
-    engine: Literal["process", "ray"] = "process"
+    engine: Literal["here", "ray"] = "here"
     address: str | None = None
     workers: int | None = Field(default=None, ge=1)
 
     @field_validator("arms", "seeds", "prompts")
     @classmethod
     def _once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
-        if twice := next((value for place, value in enumerate(values) if value in values[:place]), None):
-            raise ValueError(f"{twice} is named twice")
+        for place, value in enumerate(values):
+            if value in values[:place]:
+                raise ValueError(f"{value} is named twice")
         return values
 
     @model_validator(mode="after")
@@ -130,15 +143,27 @@ class PipelineRecipe(Settings):
             raise ValueError("the arm reflective learns from traces, and there are none: add `traces: {}`")
         if self.traces is not None and not set(self.arms) <= {"base", "reflective"}:
             raise ValueError("of traces the arms are base and reflective")
-        if self.traces is not None and (self.select or self.score):
-            raise ValueError("traces are not scored and selected: leave out score and select")
         if "recycled" not in self.arms and self.traces is None:
             raise ValueError("recycled is missing from the arms, and it is what the others are compared with")
-        for name in ("student", "seed"):
-            if name in self.train.model_fields_set:
-                raise ValueError(
-                    f"train.{name} is stated for all: write {name if name == 'student' else 'seeds'} above"
-                )
+        return self
+
+    @model_validator(mode="after")
+    def _all_heard(self) -> Self:
+        """Refuse what nothing would come of."""
+        for name, why in _NOT_HERE.items():
+            section, _, key = name.partition(".")
+            stage = getattr(self, section)
+            if stage is not None and key in stage.model_fields_set:
+                raise ValueError(f"{name} {why}")
+        if self.traces is None and self.train.reflection:
+            raise ValueError("train.reflection is for traces, and there are none: leave it out, or add `traces: {}`")
+        fields = type(self).model_fields
+        stated = [name for name in _NOT_OF_TRACES if getattr(self, name) != fields[name].default]
+        if self.traces is not None and stated:
+            raise ValueError(f"of traces nothing is recycled, scored and selected: leave out {' and '.join(stated)}")
+        for name in ("address", "workers"):
+            if self.engine != "ray" and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for a Ray cluster: add `engine: ray`, or leave it out")
         return self
 
     @property
