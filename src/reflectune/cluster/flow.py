@@ -176,12 +176,11 @@ def _pending(ray: Any, keeper: Any, workers: int) -> Any:
     A worker fetches the rows of a page from the keeper. So a page that is done once more, since its worker was lost,
     holds what is still pending of it, and the cluster's memory does not hold the data.
     """
-    pages: list[Page] = ray.get(keeper.pages.remote(_ROWS_OF_A_BLOCK[0]))
-    if not pages:
+    count: int = ray.get(keeper.pending.remote())
+    if not count:
         return None
-    at_once = _rows_of_a_block(len(pages) * _ROWS_OF_A_BLOCK[0], workers) // _ROWS_OF_A_BLOCK[0]
-    joined = [Page(some[0].first, some[-1].last) for some in _in_turn(pages, at_once)]
-    places = [{"first": page.first, "last": page.last} for page in joined]
+    pages: list[Page] = ray.get(keeper.pages.remote(_rows_of_a_block(count, workers)))
+    places = [{"first": page.first, "last": page.last} for page in pages]
     return ray.data.from_items(places, override_num_blocks=len(places))
 
 
@@ -196,11 +195,6 @@ def _given(ray: Any, rows: Sequence[Any], workers: int) -> Any:
 def _rows_of_a_block(rows: int, workers: int) -> int:
     least, most = _ROWS_OF_A_BLOCK
     return min(most, max(least, rows // (workers * _BLOCKS_PER_WORKER)))
-
-
-def _in_turn(pages: Sequence[Page], at_once: int) -> Iterator[Sequence[Page]]:
-    for first in range(0, len(pages), at_once):
-        yield pages[first : first + at_once]
 
 
 def _watched(ray: Any, keeper: Any, pipeline: Any, watch: Watch) -> None:

@@ -102,6 +102,11 @@ class Keeper:
         self._watching = asyncio.create_task(self._watch())
         return None
 
+    async def pending(self) -> int:
+        """How many rows are pending."""
+        charge = self._charge
+        return self._run.queue.count(charge.stage, sample=charge.sample, which=charge.which)
+
     async def pages(self, rows: int) -> list[Page]:
         """The rows that are pending, as pages of so many."""
         charge = self._charge

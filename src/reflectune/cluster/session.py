@@ -60,8 +60,11 @@ def on(cluster: Cluster) -> Iterator[Any]:
         return
     flags: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "reflectune"}
     if cluster.address is None:
-        flags |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, cluster.workers or 1)}
-        os.environ.pop("RAY_ADDRESS", None)  # which `init` would join
+        flags |= {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": max(os.cpu_count() or 1, cluster.workers or 1),
+        }
     else:
         flags["address"] = cluster.address
     try:

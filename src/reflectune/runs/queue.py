@@ -62,6 +62,12 @@ class Queue:
                 position = place + 1
                 yield example_of(name, example)
 
+    def count(self, stage: str, *, sample: int | None = None, which: Which = "new") -> int:
+        """How many there are."""
+        wanted, parameters = self._wanted(stage, sample, which)
+        found: int = self._database.execute(f"SELECT count(*) FROM rows WHERE {wanted}", parameters).fetchone()[0]  # noqa: S608
+        return found
+
     def pages(
         self, stage: str, rows: int, *, sample: int | None = None, which: Which = "new"
     ) -> Iterator[tuple[int, int]]:
