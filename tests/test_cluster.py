@@ -20,10 +20,12 @@ from reflectune.cli import app
 from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
 from reflectune.cluster.keeper import Charge, Keeper
 from reflectune.cluster.line import Call, Line
+from reflectune.cluster.llm import Writing, row_in, row_out
 from reflectune.cluster.told import Fault, Trouble
 from reflectune.cluster.turns import Turns
 from reflectune.cluster.work import Generating, Model, ends_as
 from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
+from reflectune.generation import Prompt
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Answer, Engine, Rejected
 from reflectune.oracles.naming import Address
@@ -289,6 +291,43 @@ def test_work_can_be_sent_to_another_machine() -> None:
     work = Generating(Model("m@http://127.0.0.1:1/v1", Address()), GenerateSettings())
     assert pickle.loads(pickle.dumps(work)) == work
     assert work.told
+
+
+WRITING = Writing(Model("hf:some/model", Address(), any_kind=True), GenerateSettings(max_tokens=8, seed=3))
+
+
+def packed(prompt: Prompt, **made: Any) -> dict[str, Any]:
+    return {"row": pickle.dumps(prompt), **made}
+
+
+def test_a_prompt_goes_into_vllm_and_its_reply_comes_out() -> None:
+    prompt = Prompt("a", (Message("system", "Be short."), Message("user", "Hi")))
+    given = row_in(WRITING, packed(prompt))
+    assert given["messages"] == [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
+    assert given["sampling_params"] == {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "seed": 3}
+    made = packed(prompt, generated_text="Hello", num_input_tokens=9, num_generated_tokens=8, __inference_error__="")
+    request, reply, record = row_out(WRITING, made)
+    assert request == WRITING.request(prompt)
+    assert reply is not None
+    assert (reply.text, reply.finish_reason, reply.prompt_tokens) == ("Hello", "length", 9)
+    assert record.model_dump()["text"] == "Hello"
+
+
+def test_a_prompt_that_vllm_cannot_take_is_a_failure_with_its_reason() -> None:
+    made = packed(Prompt("a", (Message("user", "Hi"),)), __inference_error__="ValueError: prompt too long\nmore")
+    _, reply, record = row_out(WRITING, made)
+    assert reply is None
+    assert isinstance(record, Failure)
+    assert (record.reason, record.detail) == ("engine-error", "ValueError: prompt too long")
+
+
+async def test_replies_of_vllm_that_come_twice_are_kept_once() -> None:
+    desk = Desk()
+    one = request("x")
+    await asyncio.gather(*(desk.turns.put("key", one, Reply(text=text)) for text in ("first", "second")))
+    await desk.turns.put("key", one, Reply(text="third"))
+    assert desk.store.reply("key") == Reply(text="first")
+    assert desk.turns.usage.requests == 1
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,15 @@ from reflectune.cli.signals import drained_on_signals
 from reflectune.cluster import Cluster
 from reflectune.cluster.flow import Flow, Watch, await_lock, first_of
 from reflectune.cluster.keeper import Charge
+from reflectune.cluster.llm import Writing, generated, has_vllm
 from reflectune.cluster.parts import parts_of, write_parts
 from reflectune.cluster.session import on, size_of
 from reflectune.cluster.student import Made, Scoring
 from reflectune.cluster.told import Progress
-from reflectune.cluster.work import Model, Recycling, Work
+from reflectune.cluster.work import Generating, Model, Recycling, Work
 from reflectune.errors import SettingsError
 from reflectune.exports.kit import counted
-from reflectune.generation import open_model
+from reflectune.generation import Prompt, open_model
 from reflectune.generation.naming import is_folder
 from reflectune.optional import load_optional
 from reflectune.oracles import Oracle
@@ -131,7 +132,7 @@ class Abroad:
             secrets=key_of(address_of(recipe)),
         )
 
-    def flow(self, charge: Charge, work: Work, watch: Watch, rows: Sequence[Any] | None = None) -> Progress:
+    def flow(self, charge: Charge, work: Work | Writing, watch: Watch, rows: Sequence[Any] | None = None) -> Progress:
         """Let the rows flow, and show how it goes."""
         with on(self.cluster) as ray:
             workers = size_of(ray, self.cluster)
@@ -266,9 +267,12 @@ def inquire_abroad(outing: Outing, meter: Meter, *, quiet: bool) -> Inquiry:
             asyncio.run(oracle.aclose())
         abroad = Abroad(outing.cluster, folder, recipe, quiet)
         gauge = Gauge(meter, 0, len(outing.rows))
-        progress = abroad.flow(
-            abroad.charge(oracle, budget), outing.work(model), Watch(gauge.show, take=outing.take), outing.rows
-        )
+        work: Work | Writing = outing.work(model)
+        charge, rows = abroad.charge(oracle, budget), outing.rows
+        if isinstance(work, Generating) and work.model.wants_gpu and has_vllm():
+            work = Writing(model, work.settings)
+            charge, rows = replace(charge, oracle=work.name), _unwritten(folder, work, outing)
+        progress = abroad.flow(charge, work, Watch(gauge.show, take=outing.take), rows)
         stopped: Stopped = "" if not progress.stopping else "budget" if progress.out_of_budget else "interrupt"
         if progress.out_of_budget:
             err.print(
@@ -277,6 +281,18 @@ def inquire_abroad(outing: Outing, meter: Meter, *, quiet: bool) -> Inquiry:
             )
         known = progress.spent if oracle else 0.0
         return Inquiry(progress.oracle, progress.usage, None if known is None else known - spent, stopped)
+
+
+def _unwritten(folder: RunDir, work: Writing, outing: Outing) -> list[Prompt]:
+    """The prompts that have no reply yet; those that have one are taken at once."""
+    left = []
+    for prompt in outing.rows:
+        reply = folder.store.reply(work.request(prompt).key(work.name))
+        if reply is None:
+            left.append(prompt)
+        else:
+            outing.take(generated(prompt, reply))
+    return left
 
 
 def score_abroad(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from reflectune.cluster.keeper import Charge, Keeper
+from reflectune.cluster.llm import Writing, written
 from reflectune.cluster.session import Cluster, size_of
 from reflectune.cluster.student import Made, ScoreWorker, Scoring, made_of
 from reflectune.cluster.told import Page, Progress, Trouble
@@ -71,7 +72,7 @@ class Flow:
     ray: Any
     cluster: Cluster
     charge: Charge
-    work: Work | Scoring
+    work: Work | Scoring | Writing
     watch: Watch
 
     def run(self, rows: Sequence[Any] | None = None) -> Progress:
@@ -97,6 +98,8 @@ class Flow:
 
     def _worked(self, source: Any, keeper: Any, workers: int) -> Any:
         """The dataset of what becomes of the rows."""
+        if isinstance(self.work, Writing):
+            return written(self.ray, source, keeper, self.work, workers)
         kind: type = Worker
         given: dict[str, Any] = {"keeper": keeper, "work": self.work}
         at_once = _BLOCKS_AT_ONCE

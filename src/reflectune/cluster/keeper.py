@@ -33,7 +33,9 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 20.0
 """After which a worker is given up for lost, and its turns go to others."""
 _LOOK_SECONDS = 0.5
-_CARRIED = frozenset({"keep", "end", "forget", "result", "results", "land", "beat", "fail", "know", "scores"})
+_CARRIED = frozenset(
+    {"keep", "end", "forget", "result", "results", "land", "beat", "fail", "know", "scores", "replies"}
+)
 """What a worker may call."""
 
 
@@ -203,6 +205,10 @@ class Keeper:
 
     async def _scores(self, _: str, fingerprint: str, entries: Sequence[tuple[str, bytes, str | None]]) -> None:
         self._run.store.keep_results(self._charge.stage, fingerprint, entries)
+
+    async def _replies(self, _: str, oracle: str, replies: Sequence[tuple[Request, Reply]]) -> None:
+        """Keep replies for which no turn was taken; those that are there already were written by a lost worker."""
+        await asyncio.gather(*(self._turns.put(request.key(oracle), request, reply) for request, reply in replies))
 
     async def _land(self, _: str, ended: Sequence[str | None]) -> None:
         """Count rows that ended, each with the reason where it failed."""

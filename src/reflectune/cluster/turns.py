@@ -68,6 +68,7 @@ class Turns:
         self._asking: dict[str, _Held] = {}
         self._late: dict[Name, _Held] = {}
         self._lost: set[str] = set()
+        self._putting: set[str] = set()
 
     async def take(self, name: Name, key: str, request: Request) -> Word:
         """Wait for a turn, or get the reply that is there already. What another worker asks for now is waited for."""
@@ -125,6 +126,20 @@ class Turns:
                 self.budget.check_counted(reply)
         finally:
             await self._release(name)
+
+    async def put(self, key: str, request: Request, reply: Reply) -> None:
+        """Keep a reply for which no turn was taken, unless it is there; of a model that has no limit but its own.
+
+        Raises:
+            RunError: It could not be written.
+        """
+        if self._store.reply(key) is None and key not in self._putting:
+            self._putting.add(key)
+            try:
+                self._count(reply)
+                await self._store.keep_reply(key, request, self.oracle, reply)
+            finally:
+                self._putting.discard(key)
 
     async def end(self, name: Name, fault: Fault | None, allowance: Allowance | None, *, well: bool) -> Ended:
         """Free a turn that brought no reply.
