@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from reflectune.cli.estimate import Estimate, estimate
@@ -36,6 +37,12 @@ _VALUE, _TURN = Range(100.0, 180.0, 400.0), Range(2.0, 8.0, 40.0)
 _NOTHING = Range(0.0, 0.0, 0.0)
 _REPLY_SHARE = Range(0.2, 0.5, 1.0)
 """How long an answer is, of the longest that it may be."""
+_OF_ROWS = dict.fromkeys(("recycle", "gates", "score", "select", "report", "arms", "train", "generate"), "rows")
+_SIZES = {**_OF_ROWS, "stats": "pairs", "judge": "items"}
+"""What a command calls that which it has done so many of, in the object that it prints; the others have no number."""
+_PLACES = {"--run", "--output", "--name", "--name-a", "--name-b", "--seed", "--against", "--arms", "--tuned"}
+_PASSING = {*_PLACES, "--budget", "--max-failed", "--prices", "--json", "--quiet"}
+"""Flags that do not change how long a row takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +111,32 @@ class Forecasts:
         return made if measured is None else Forecast(made.requests, made.sent, made.received, made.cost, measured)
 
     def _measured(self, stage: Stage) -> float | None:
-        """The mean time of the finished stages of the same kind; `None` where there is none."""
-        done = [
-            one.seconds for one in self._journey.state.stages.values() if one.kind == stage.kind and one.state == "done"
-        ]
-        return sum(done) / len(done) if done else None
+        """How long it takes, going by finished stages of the same kind that did so much in the same way.
+
+        `None` where there is none, or nobody knows how much is to be done, or was.
+        """
+        size, way = self._size(stage), _way(stage.command)
+        seconds = parts = 0.0
+        for one in self._journey.state.stages.values():
+            if one.kind != stage.kind or one.state != "done" or _way(one.command) != way:
+                continue
+            did = one.summary.get(_SIZES[stage.kind]) if stage.kind in _SIZES else 1
+            if isinstance(did, int):
+                seconds, parts = seconds + one.seconds, parts + did
+        return size * seconds / parts if parts and size is not None else None
+
+    def _size(self, stage: Stage) -> int | None:
+        """How many rows or prompts a stage has to do; 1 of what is known as a whole only."""
+        if stage.kind not in _SIZES:
+            return 1
+        if stage.kind in {"generate", "judge"}:
+            return len(self._questions(self._prompts(stage)))
+        return self._estimate.rows if self._recipe.traces is None else None
+
+    def _prompts(self, stage: Stage) -> str:
+        """The test set that is answered, or judged on."""
+        name = stage.key.split("/")[1]
+        return next(file for file in self._recipe.prompts if Path(file).name.split(".")[0] == name)
 
     @cached_property
     def _estimate(self) -> Estimate:
@@ -126,8 +154,7 @@ class Forecasts:
         )
 
     def _answer(self, stage: Stage) -> Forecast:
-        file = stage.command[2]
-        questions = self._questions(file)
+        questions = self._questions(self._prompts(stage))
         default = SMALL_MODEL if self._recipe.student == "local" else Sampling()
         longest = self._recipe.generate.max_tokens or default.max_tokens
         received = Range(*(share * longest * len(questions) for share in _ends(_REPLY_SHARE)))
@@ -137,9 +164,7 @@ class Forecasts:
         return Forecast(len(questions), None, received, seconds=seconds)
 
     def _judge(self, stage: Stage) -> Forecast:
-        name = stage.key.split("/")[1]
-        file = next(prompts for prompts in self._recipe.prompts if prompts.split("/")[-1].split(".")[0] == name)
-        judge, questions = self._recipe.judge, self._questions(file)
+        judge, questions = self._recipe.judge, self._questions(self._prompts(stage))
         dialogue = self._recipe.judging.is_dialogue(default=judge.name.split(":")[0] == "local")
         each = requests_per_pair(dialogue=dialogue)
         requests = each * len(questions)
@@ -204,3 +229,15 @@ def _seconds(model: Model, requests: int, received: Range) -> float | None:
 
 def _ends(share: Range) -> tuple[float, float, float]:
     return share.low, share.likely, share.high
+
+
+def _way(command: Sequence[str]) -> list[str]:
+    """How a command does its work, whatever on: its flags but those that name places, money and how much is done."""
+    passing = _PASSING | ({"--limit"} if command[0] in _SIZES else set())
+    way: list[str] = []
+    flag = None
+    for word in command[1:]:
+        flag = word if word.startswith("--") else flag
+        if flag is not None and flag not in passing:
+            way.append(word)
+    return way
