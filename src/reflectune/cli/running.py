@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ import orjson
 import typer
 from rich.text import Text
 
+from reflectune.cli.beforehand import check_beforehand
 from reflectune.cli.run_plan import show_plan
 from reflectune.cli.screen import err
 from reflectune.errors import SettingsError
-from reflectune.formats import open_source
-from reflectune.generation.prompts import read_prompts
 from reflectune.pipeline import Journey, Standing, folder_of, run
 from reflectune.pipeline.plan import RECIPE, Stage
 from reflectune.pipeline.shipped import read_recipe
-from reflectune.student.runtime import torch_and_transformers
 
 _TOLD: dict[Standing, str] = {
     "done": "done before",
@@ -77,7 +74,7 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     """
     journey = asked.journey()
     _check_until(journey, asked.until)
-    _check_beforehand(journey, asked.until, dry_run=dry_run)
+    check_beforehand(journey, asked.until, dry_run=dry_run)
     if dry_run:
         show_plan(journey, as_json=as_json, quiet=asked.quiet)
         return
@@ -120,36 +117,6 @@ def _check_until(journey: Journey, until: str | None) -> None:
     kinds = dict.fromkeys(stage.kind for stage in journey.stages)
     mend = f"Did you mean {near[0]}?" if near else f"The stages are: {', '.join(kinds)}."
     raise SettingsError(f"The recipe has no stage {until}.", mend=mend)
-
-
-def _check_beforehand(journey: Journey, until: str | None, *, dry_run: bool) -> None:
-    """Find out now what would stop a later stage, after hours and dollars.
-
-    Raises:
-        InputError: A test set cannot be read.
-        SettingsError: Training needs a GPU, and there is none.
-    """
-    recipe = journey.recipe
-    for file in recipe.prompts:
-        read_prompts(file, recipe.prompts_limit)
-    if Path(recipe.data).suffix and not Path(recipe.data).exists():
-        open_source(recipe.data)
-    trains = until is None or any(stage.kind == "train" for stage in _up_to(journey, until))
-    if recipe.train.needs_gpu and recipe.launch is None and trains and not dry_run and not _has_gpu():
-        raise SettingsError(
-            "The students are to be trained on a GPU, and this machine has none.",
-            mend="Go as far as the data with --until arms, or train here all the same: --set train.needs_gpu=false.",
-        )
-
-
-def _up_to(journey: Journey, until: str) -> Iterator[Stage]:
-    places = [place for place, stage in enumerate(journey.stages) if until in {stage.key, stage.kind}]
-    return iter(journey.stages[: places[-1] + 1])
-
-
-def _has_gpu() -> bool:
-    torch, _ = torch_and_transformers()
-    return bool(torch.cuda.is_available())
 
 
 def _explain(journey: Journey, code: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -136,6 +137,13 @@ class PipelineRecipe(Settings):
             if value in values[:place]:
                 raise ValueError(f"{value} is named twice")
         return values
+
+    @field_validator("launch")
+    @classmethod
+    def _of_words(cls, launch: str | None) -> str | None:
+        if launch is not None and not shlex.split(launch):  # quotes that are not closed are an error, too
+            raise ValueError("it names no program")
+        return launch
 
     @model_validator(mode="after")
     def _together(self) -> Self:
