@@ -79,27 +79,36 @@ def carry_out(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         show_plan(journey, as_json=as_json, quiet=asked.quiet)
         return
     progress = _Progress(journey, quiet=asked.quiet)
-    code = run(journey, progress.next, until=asked.until)
+    code = run(journey, progress.next, until=asked.until, quiet=asked.quiet)
+    judged = not code and progress.judged
+    paragraph = _paragraph(journey.folder) if judged else ""
     if as_json:
-        typer.echo(orjson.dumps(_summary(journey, code)).decode())
-    elif not code and (paragraph := _paragraph(journey.folder)):
+        typer.echo(orjson.dumps(_summary(journey, code, paragraph)).decode())
+    elif paragraph:
         typer.echo(paragraph)
     if code:
         _explain(journey, code)
         raise typer.Exit(code)
-    if not asked.quiet and asked.until is None:
+    if not asked.quiet and judged:
         err.print(str(journey.folder / "verdict.html"))
 
 
 class _Progress:
-    """Says which stage is next, and how the ones before it stand."""
+    """Says which stage is next, and how the ones before it stand.
+
+    Attributes:
+        judged: Whether the journey has come to its verdict, which is the last stage; one of an earlier recipe may lie
+            in the folder before that.
+    """
 
     def __init__(self, journey: Journey, *, quiet: bool) -> None:
+        self.judged = False
         self._journey = journey
         self._quiet = quiet
 
     def next(self, number: int, stage: Stage, standing: Standing) -> None:
         """Say what comes next; of what is to be done the command too."""
+        self.judged = stage.kind == "verdict"
         if self._quiet:
             return
         head = f"[{number + 1}/{len(self._journey.stages)}] {stage.name}"
@@ -132,20 +141,21 @@ def _stopped_here(journey: Journey, stage: Stage) -> bool:
     return known is not None and known.state != "done"
 
 
-def _summary(journey: Journey, code: int) -> dict[str, Any]:
+def _summary(journey: Journey, code: int, paragraph: str) -> dict[str, Any]:
     stages = {
         key: one.model_dump(include={"name", "state", "seconds", "exit", "attempts", "spent"})
         for key, one in journey.state.stages.items()
     }
+    unknown = any(one.spent is not None and one.spent.cost is None for one in journey.state.stages.values())
     return {
         "run": str(journey.folder),
         "exit": code,
         "stages": stages,
         "done": sum(one.state == "done" for one in journey.state.stages.values()),
         "planned": len(journey.stages),
-        "cost": round(journey.spent(), 6),
+        "cost": None if unknown else round(journey.spent(), 6),
         "seconds": round(sum(one.seconds for one in journey.state.stages.values()), 3),
-        "verdict": _paragraph(journey.folder) or None,
+        "verdict": paragraph or None,
     }
 
 
