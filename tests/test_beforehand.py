@@ -63,6 +63,7 @@ def test_nothing_is_said_where_nothing_stands_in_the_way() -> None:
 def test_a_key_that_is_not_set(what: str, until: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {what: {"name": "gpt-4o", "key_env": "OF_MINE"}}
     refused(f"{what}: https://api.openai.com/v1 needs a key, and the variable OF_MINE is not set", until, **asked)
+    refused("another variable with key_env", until, **asked)
     check(until, dry_run=True, **asked)
     monkeypatch.setenv("OF_MINE", "k")
     check(until, **asked)

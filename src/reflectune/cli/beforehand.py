@@ -47,6 +47,7 @@ _NEEDS: dict[str, tuple[tuple[str, str], ...]] = {
 """The modules that each command cannot do without, and the extras that bring them."""
 _EMBEDDED = (("xllamacpp", "local"),)
 _ON_A_CLUSTER = {"recycle", "score", "generate", "judge"}
+_NO_PROGRAM = "Activate the environment that has it, install it, or name it with its path."
 _HAVE_TEMPLATES = ("chat_template.jinja", "chat_template.json", "chat_templates")
 
 
@@ -184,7 +185,8 @@ def _check_model(what: str, model: Model, recipe: PipelineRecipe) -> None:
         else:
             settings_of(model.name, Address(model.base_url, model.key_env))
     except ReflectuneError as error:
-        raise type(error)(f"{what}: {error.what}", mend=error.mend) from error
+        mend = error.mend.replace("--key-env", "key_env")  # what commands call by a flag
+        raise type(error)(f"{what}: {error.what}", mend=mend) from error
     asked = Recipe(data=recipe.data, oracle=model.name, base_url=model.base_url, prices=recipe.prices)
     if recipe.budget is not None and price_for(asked) is None:
         raise SettingsError(
@@ -232,7 +234,7 @@ def _check_devices(recipe: PipelineRecipe) -> None:
     if recipe.launch is not None:
         program = shlex.split(recipe.launch)[0]
         if shutil.which(program) is None:
-            raise SettingsError(f"launch: there is no program {program}.", mend="Install it, or name it with its path.")
+            raise SettingsError(f"launch: there is no program {program}.", mend=_NO_PROGRAM)
         return
     if len(list(Path("/dev").glob("nvidia[0-9]*"))) > 1:
         check_launch()
