@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 import orjson
 import typer
@@ -23,7 +23,15 @@ _UNWRITTEN = {"base", "reflective"}
 
 
 def carry_out(
-    run: Path, output: Path, names: Sequence[str], *, student: str, seed: int, as_json: bool, quiet: bool
+    run: Path,
+    output: Path,
+    names: Sequence[str],
+    *,
+    of: Literal["selected", "recycled"] | None,
+    student: str,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write the arms, and a table of what is in them.
 
@@ -33,7 +41,7 @@ def carry_out(
         SettingsError: There is no such arm, or the folder cannot be written.
     """
     arms = [_named(name.strip()) for name in names]
-    rows = read_rows(run)
+    rows = read_rows(run, of)
     count = _counter(student)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ def command(
     arms: Annotated[
         str, typer.Option(help="Which, with commas between them: original, recycled, random, longest, same-tokens.")
     ] = "original,recycled,random,longest,same-tokens",
+    of: Annotated[
+        Literal["selected", "recycled"] | None,
+        typer.Option(help="What recycled is; by default what was selected, where anything was."),
+    ] = None,
     student: Annotated[str, typer.Option(help="The model that learns, whose tokens are counted.")] = "local",
     seed: Annotated[int, typer.Option(help="Seed of what is drawn.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="End by printing one JSON object on standard output.")] = False,
@@ -37,4 +41,6 @@ def command(
     """
     from reflectune.cli.arming import carry_out
 
-    carry_out(run, output or run / "arms", arms.split(","), student=student, seed=seed, as_json=json, quiet=quiet)
+    carry_out(
+        run, output or run / "arms", arms.split(","), of=of, student=student, seed=seed, as_json=json, quiet=quiet
+    )

@@ -53,6 +53,9 @@ def command(
     max_failed: Annotated[
         float | None, typer.Option(help="Exit with 3 if a larger share of rows has no score.", min=0, max=1)
     ] = None,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="What no flag says is as by default, not as the run was scored before.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score every row again.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to score, without loading the student.")
@@ -102,6 +105,7 @@ def command(
         run=run,
         settings={name: value for name, value in given.items() if value is not None},
         intake={name: value for name, value in intake.items() if value is not None},
+        defaults=defaults,
         fresh=fresh,
         quiet=quiet,
         cluster=cluster_of(engine, address, workers),

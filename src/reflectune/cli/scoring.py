@@ -45,6 +45,7 @@ class Asked:
         run: The folder of the run that data become.
         settings: The flags that say how to score, as far as they were given.
         intake: The flags that say which rows are taken, as far as they were given.
+        defaults: Whether what no flag says is as by default, not as the run was scored before.
         fresh: Whether every row is scored again.
         quiet: Whether to show only errors.
         cluster: The Ray cluster that does it; by default this process does.
@@ -54,6 +55,7 @@ class Asked:
     run: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     intake: dict[str, Any] = field(default_factory=dict)
+    defaults: bool = False
     fresh: bool = False
     quiet: bool = False
     cluster: Cluster | None = None
@@ -87,7 +89,7 @@ class Asked:
             kept = before.model_dump(mode="json", exclude_none=True) if before else {"stages": ["score"]}
             kept.pop("shard", None)  # which shard it is, the flag says, and `check_places` compares it
             values = kept | {"data": self.data} | self.intake
-        known = before and (before.score or before.chooser)
+        known = before and not self.defaults and (before.score or before.chooser)
         earlier = known.model_dump(mode="json", exclude_none=True) if known else {}
         stages = in_order(*values["stages"], "score")
         return Recipe.made_of(values | {"score": earlier | self.settings, "stages": stages}, source="The command")

@@ -86,6 +86,9 @@ def command(
     devices: Annotated[int | None, typer.Option(help="With --dry-run: plan for so many GPUs.", min=1)] = None,
     device_memory: Annotated[float | None, typer.Option(help="With --dry-run: GiB of each; else 80.", min=1)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run has been.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Begin anew where a student of other settings or data is; else go on.")
+    ] = False,
     json: Annotated[bool, typer.Option(help="End by printing one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
 ) -> None:
@@ -145,6 +148,7 @@ def command(
         map=map_,
         elsewhere=(devices or 1, device_memory or 80.0) if devices or device_memory else None,
         fresh=fresh,
+        replace=replace,
         quiet=quiet,
     )
     carry_out(asked, preview=preview, dry_run=dry_run, as_json=json)

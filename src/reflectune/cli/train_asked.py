@@ -32,6 +32,7 @@ class Asked:
         map: Which columns hold what.
         elsewhere: How many GPUs of how many GiB to plan for, where that is asked.
         fresh: Whether to begin anew.
+        replace: Whether to begin anew where a student of other settings or data lies.
         quiet: Whether to show only errors.
     """
 
@@ -44,6 +45,7 @@ class Asked:
     map: str | None = None
     elsewhere: tuple[int, float] | None = None
     fresh: bool = False
+    replace: bool = False
     quiet: bool = False
 
     def settings(self) -> TrainSettings:

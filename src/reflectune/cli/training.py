@@ -23,6 +23,7 @@ from reflectune.cli.train_asked import Asked, check_trackers
 from reflectune.errors import ReflectuneError, SettingsError
 from reflectune.formats import Source, open_source, parse_mapping
 from reflectune.formats.source import Row
+from reflectune.pipeline.process import bound_to_parent
 from reflectune.recipe import TrainSettings
 from reflectune.records import Failure, digest
 from reflectune.student.weights import EMBEDDED_ID
@@ -35,7 +36,7 @@ from reflectune.training.curves import Point
 from reflectune.training.dataset import TrainingData, held_out_of, hold_out, read_data
 from reflectune.training.facts import FACTS, Facts, Figures
 from reflectune.training.fit import Fitted, fit
-from reflectune.training.folder import CURVES, Job, check_folder, is_finished, mark_finished
+from reflectune.training.folder import CURVES, Job, check_folder, is_finished, is_other, mark_finished
 from reflectune.training.masks import Masked, Masker
 from reflectune.training.outputs import check_outputs, write_outputs
 from reflectune.training.report import write_report
@@ -47,6 +48,7 @@ _SHOWN = 3
 
 def carry_out(asked: Asked, *, preview: int | None, dry_run: bool, as_json: bool) -> None:
     """Train, show what it came to, and end with the exit code that says so."""
+    bound_to_parent()
     settings = asked.settings()
     if asked.elsewhere:
         if not dry_run:
@@ -227,7 +229,7 @@ def _fit(asked: Asked, job: Job, *, quiet: bool) -> Fitted:
                 meter.show(Reading(point.step, point.tokens or 0, {}, note=f"{note} · {speed}", idle=True))
 
         watch = Watch(told, stopping, lambda step: say(f"going on from step {step:,}", quiet=quiet))
-        return fit(job, watch, fresh=asked.fresh)
+        return fit(job, watch, fresh=asked.fresh or (asked.replace and is_other(job)))
 
 
 def _written(asked: Asked, job: Job, fitted: Fitted) -> Facts:

@@ -12,13 +12,14 @@ shipped.py        recipes by name, or of a file
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from reflectune.errors import RunError
+from reflectune.errors import RunError, SettingsError
 from reflectune.files import write_whole
 from reflectune.oracles.prices import cost_of, read_prices
 from reflectune.pipeline.fingerprints import Fingerprints
@@ -28,6 +29,7 @@ from reflectune.pipeline.state import PipelineState, Spending, StageState
 from reflectune.recipe.pipeline import PipelineRecipe
 from reflectune.records import digest
 from reflectune.runs import RunDir
+from reflectune.runs.lock import take
 
 __all__ = ["Journey", "Standing", "State", "folder_of", "plan", "run"]
 
@@ -35,6 +37,9 @@ Standing = Literal["done", "changed", "begun", "new"]
 """done: nothing it depends on has changed; changed: something has; begun: it was broken off; new: it was not begun."""
 State = StageState
 _STOPPED = {4, 130}
+_FIGURES = {"judge", "benchmark"}
+"""Commands that do not put the figures of fewer items in the place of those of more."""
+_LEAST = 0.000001
 Watch = Callable[[int, Stage, Standing], None]
 """Is told before each stage: how many there were, the stage, how it stands."""
 
@@ -65,6 +70,7 @@ class Journey:
         """
         if (folder / "state.sqlite").exists():
             raise RunError(f"{folder} is the run of a single command.", mend="Name another folder with --run.")
+        _refuse_other_data(recipe, folder / RECIPE)
         return cls(recipe, folder, plan(recipe, folder), PipelineState.load(folder, version("reflectune")))
 
     def standing(self, stage: Stage, fingerprint: str) -> Standing:
@@ -92,42 +98,66 @@ class Journey:
         return noted
 
     def spent(self) -> float:
-        """US dollars that all stages have spent; a price that is unknown counts as none."""
-        return sum((one.spent.cost or 0.0) for one in self.state.stages.values() if one.spent)
+        """US dollars spent in the folder, by stages that the recipe has no more too; an unknown price is none."""
+        found = (_spent(path.parent, self.recipe) for path in sorted(self.folder.rglob("state.sqlite")))
+        return sum((one.cost or 0.0) for one in found if one)
 
     def _others(self, stage: Stage) -> list[tuple[str, StageState]]:
         keys = {one.key for one in self.stages} - {stage.key}
         return [(key, one) for key, one in self.state.stages.items() if key in keys]
 
 
+def _refuse_other_data(recipe: PipelineRecipe, path: Path) -> None:
+    """Refuse a folder in which other data has been worked on.
+
+    Raises:
+        RunError: It is one.
+    """
+    try:
+        before = PipelineRecipe.load(path).data
+    except SettingsError:  # there is none, or another version wrote it; the stages look for themselves
+        return
+    if before != recipe.data and Path(before).resolve() != Path(recipe.data).resolve():
+        raise RunError(f"The journey {path.parent} is of other data: {before}.", mend="Name another folder with --run.")
+
+
 def _look_away(_number: int, _stage: Stage, _standing: Standing) -> None:
     pass
 
 
-def run(journey: Journey, watch: Watch = _look_away, *, until: str | None = None) -> int:
+def run(journey: Journey, watch: Watch = _look_away, *, until: str | None = None, quiet: bool = False) -> int:
     """Do every stage that is not done, in order.
 
     Args:
         journey: Its plan and what has come of it.
         watch: Is told of each stage before it is begun or skipped.
         until: The last stage to do, by its key or its command; by default all.
+        quiet: Whether the stages show only errors.
 
     Returns:
-        0, or the exit code of the stage that stopped it.
+        0, or the exit code of the stage that stopped it; 130 where somebody did.
 
     Raises:
-        RunError: The folder cannot be written, or a stage said that it is done and left nothing.
+        RunError: The folder cannot be written, another process works on it, or a stage said that it is done and left
+            nothing.
     """
-    journey.folder.mkdir(parents=True, exist_ok=True)
-    journey.recipe.save(journey.folder / RECIPE, stated=True)
-    _forget_others(journey)
+    lock = take(journey.folder)
+    try:
+        journey.recipe.save(journey.folder / RECIPE, stated=True)
+        _forget_others(journey)
+        return _every_stage(journey, watch, until, quiet=quiet)
+    finally:
+        os.close(lock)
+
+
+def _every_stage(journey: Journey, watch: Watch, until: str | None, *, quiet: bool) -> int:
     prints = Fingerprints(journey.state.files)
     for number, stage in enumerate(journey.stages):
         fingerprint = journey.fingerprint(stage, prints)
         standing = journey.standing(stage, fingerprint)
         watch(number, stage, standing)
         journey.state = journey.state.model_copy(update={"files": prints.known})
-        if standing != "done" and (code := _do(journey, stage, fingerprint, standing)):
+        if standing != "done" and (code := _do(journey, stage, fingerprint, standing, quiet=quiet)):
             return code
         if until in {stage.key, stage.kind} and not _more(journey, number, until):
             break
@@ -147,9 +177,12 @@ def _forget_others(journey: Journey) -> None:
     journey.state = journey.state.model_copy(update={"stages": stages})
 
 
-def _do(journey: Journey, stage: Stage, fingerprint: str, standing: Standing) -> int:
-    """Do one stage; returns its exit code."""
-    command = tuple(_words(journey, stage, standing))
+def _do(journey: Journey, stage: Stage, fingerprint: str, standing: Standing, *, quiet: bool) -> int:
+    """Do one stage; returns its exit code, or 130 where somebody wanted to stop after it."""
+    command = (*_words(journey, stage), *(("--quiet",) if quiet else ()))
+    if standing == "changed" and stage.kind in _FIGURES:
+        for path in stage.outputs:  # figures only: what was said stays, and is not asked again
+            path.unlink(missing_ok=True)
     known = journey.state.stages.get(stage.key)
     before = known.seconds if known and standing == "begun" else 0.0
     attempts = known.attempts if known and standing == "begun" else 0
@@ -178,18 +211,17 @@ def _do(journey: Journey, stage: Stage, fingerprint: str, standing: Standing) ->
         summary=_summary(ended.printed),
         spent=_spent(stage.run, journey.recipe) if stage.run else None,
     )
-    return ended.exit
+    return 130 if ended.interrupted and not ended.exit else ended.exit
 
 
-def _words(journey: Journey, stage: Stage, standing: Standing) -> list[str]:
-    recipe, money = journey.recipe, journey.recipe.budget
-    own = journey.state.stages.get(stage.key)
-    spent = own.spent.cost or 0.0 if own and own.spent else 0.0
-    left = None if money is None else max(money - journey.spent() + spent, 0.000001)
-    words = [*stage.command, *money_of(stage, recipe, left)]
-    if stage.kind == "train" and standing == "changed":
-        words.append("--fresh")
-    return [*words, *([] if stage.kind in {"report", "verdict", "arms"} else ["--json"])]
+def _words(journey: Journey, stage: Stage) -> list[str]:
+    """A stage's command with what it may spend: what is left, and what its own run has spent, which counts that too."""
+    recipe, money, left = journey.recipe, journey.recipe.budget, None
+    if money is not None:
+        own = _spent(stage.run, recipe) if stage.run else None
+        left = max(money - journey.spent() + (own.cost or 0.0 if own else 0.0), _LEAST)
+    as_json = [] if stage.kind in {"report", "verdict"} else ["--json"]
+    return [*stage.command, *money_of(stage, recipe, left), *as_json]
 
 
 def _tick(journey: Journey, stage: Stage, seconds: float) -> None:

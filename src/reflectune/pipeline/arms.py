@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 from reflectune.errors import RunError
 from reflectune.formats import Row, convert, open_source, write_rows
@@ -57,15 +58,20 @@ class ArmFacts(Record):
     mean_response_characters: float
 
 
-def read_rows(run: Path) -> Rows:
-    """The original rows of a run, and what it has written: what was selected, else what was recycled.
+def read_rows(run: Path, of: Literal["selected", "recycled"] | None = None) -> Rows:
+    """The original rows of a run, and what it has written.
+
+    Args:
+        run: The run's folder.
+        of: What was selected, or all that was recycled; by default what was selected, where anything was.
 
     Raises:
         RunError: It has written nothing, or nothing was kept.
     """
     with RunDir(run, look=True) as folder:
         original = tuple(row.example for row in folder.rows("recycle") if row.example is not None)
-    path = next((run / name for name in ("selected.jsonl", "recycled.jsonl") if (run / name).is_file()), None)
+    names = ("selected.jsonl", "recycled.jsonl") if of is None else (f"{of}.jsonl",)
+    path = next((run / name for name in names if (run / name).is_file()), None)
     if path is None:
         raise RunError(f"The run {run} has written no data yet.", mend="Recycle it, or select from it, first.")
     kept = [_with_id(row) for row in open_source(path).rows() if row.example is not None] if path.stat().st_size else []

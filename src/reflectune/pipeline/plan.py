@@ -8,12 +8,14 @@ from pathlib import Path
 
 from reflectune.errors import SettingsError
 from reflectune.pipeline.commands import assigned, cluster, flags, limits, model, trace_flags
-from reflectune.recipe import BenchmarkSettings, TraceSettings
+from reflectune.recipe import BenchmarkSettings, ScoreSettings, Settings, TraceSettings
 from reflectune.recipe.pipeline import Arm, PipelineRecipe
 
 __all__ = ["Stage", "Student", "folder_of", "money_of", "plan"]
 
 RECIPE = "recipe.yaml"
+_FAILURES = "failures.jsonl"
+"""Changes where rows of the data that failed were tried again, and no later stage writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,66 +102,81 @@ def _stages(recipe: PipelineRecipe, folder: Path) -> Iterator[Stage]:
 def _data(recipe: PipelineRecipe, folder: Path) -> Iterator[Stage]:
     """What makes the data: recycle, gates, score, select; then what is told of it, and the arms."""
     run = folder / "data"
-    recycled, files = run / "recycled.jsonl", (Path(recipe.data),) if Path(recipe.data).exists() else ()
+    yield _recycling(recipe, run)
+    before = ["recycle"]
+    if tests := tuple(Path(file) for file in recipe.prompts if Path(file).exists()):
+        yield _gates(run, tests)
+        before.append("gates")
+    if (scoring := recipe.scoring) is not None:
+        yield _scoring(recipe, scoring, run, tuple(before))
+        before.append("score")
+    if (select := recipe.select) is not None:
+        words = ("select", str(run), *flags(select, leave=("output", "to")))
+        made = run / "selected.jsonl"
+        yield Stage("select", "select what is kept", words, (run / _FAILURES,), tuple(before), outputs=(made,))
+    yield from _told_of(recipe, folder)
+
+
+def _recycling(recipe: PipelineRecipe, run: Path) -> Stage:
     words = ["recycle", recipe.data, "--run", str(run), *model(recipe.oracle, "--oracle")]
     words += _said(map=recipe.map, limit=recipe.limit, license=recipe.license)
+    files = [*_there(recipe.data), *_files(recipe.recycle)]
     if recipe.recycle.versions == "chosen":
-        words += ["--student", recipe.student]
-    words += [*assigned(recipe.recycle, "recycle."), *cluster(recipe)]
-    yield Stage(
+        chooser = recipe.score or ScoreSettings()
+        words += ["--student", recipe.student, *assigned(chooser, "chooser.", leave=("student",))]
+        files += [*_files(chooser), *_there(recipe.student)]
+    return Stage(
         key="recycle",
         name="recycle the data",
-        command=tuple(words),
-        inputs=files,
-        outputs=(recycled,),
+        command=(*words, *assigned(recipe.recycle, "recycle."), *cluster(recipe)),
+        inputs=tuple(files),
+        outputs=(run / "recycled.jsonl",),
         run=run,
         asks=recipe.oracle.name,
     )
-    before = ["recycle"]
-    if tests := tuple(Path(file) for file in recipe.prompts if Path(file).exists()):
-        against = [word for file in tests for word in ("--against", str(file))]
-        yield Stage(
-            key="gates",
-            name="look for duplicates, and for the test sets in the data",
-            command=("gates", str(run), *against),
-            inputs=tests,
-            after=("recycle",),
-            outputs=(run / "gates.jsonl",),
-        )
-        before.append("gates")
-    if (scoring := recipe.scoring) is not None:
-        words = ["score", str(run), "--student", recipe.student, *flags(scoring, leave=("student",)), *cluster(recipe)]
-        yield Stage(
-            key="score",
-            name="score every version by the student",
-            command=tuple(words),
-            after=tuple(before),
-            outputs=(run / "scores.jsonl",),
-        )
-        before.append("score")
-    if recipe.select is not None:
-        words = ["select", str(run), *flags(recipe.select, leave=("output", "to"))]
-        yield Stage(
-            "select", "select what is kept", tuple(words), after=tuple(before), outputs=(run / "selected.jsonl",)
-        )
-    made = (recycled, run / "scores.jsonl", run / "selected.jsonl")
-    coherence = () if recipe.coherence else ("--no-coherence",)
-    kept = folder / "stats.json"
-    yield Stage(
-        "stats",
-        "tell the data before and after",
-        ("stats", str(run), *coherence),
-        inputs=made,
-        outputs=(kept,),
-        kept=kept,
+
+
+def _gates(run: Path, tests: tuple[Path, ...]) -> Stage:
+    return Stage(
+        key="gates",
+        name="look for duplicates, and for the test sets in the data",
+        command=("gates", str(run), *(word for file in tests for word in ("--against", str(file)))),
+        inputs=(*tests, run / _FAILURES),
+        after=("recycle",),
+        outputs=(run / "gates.jsonl",),
     )
-    page = run / "report.html"
-    yield Stage("report", "report on the data", ("report", str(run)), inputs=made, outputs=(page,))
-    arms = [arm for arm in recipe.arms if arm != "base"]
-    words = ["arms", str(run), "--output", str(folder / "arms"), "--arms", ",".join(arms), "--student", recipe.student]
-    table = folder / "arms" / "arms.json"
+
+
+def _scoring(recipe: PipelineRecipe, settings: ScoreSettings, run: Path, before: tuple[str, ...]) -> Stage:
+    words = ["score", str(run), "--student", recipe.student, "--defaults", *flags(settings, leave=("student",))]
+    return Stage(
+        key="score",
+        name="score every version by the student",
+        command=(*words, *cluster(recipe)),
+        inputs=(run / _FAILURES, *_files(settings), *_there(recipe.student)),
+        after=before,
+        outputs=(run / "scores.jsonl",),
+    )
+
+
+def _told_of(recipe: PipelineRecipe, folder: Path) -> Iterator[Stage]:
+    """What is told of the data, and what each student learns from."""
+    run, kept = folder / "data", folder / "stats.json"
+    selected = (run / "selected.jsonl",) if recipe.select is not None else ()
+    made = (run / "recycled.jsonl", *((run / "scores.jsonl",) if recipe.scoring else ()), *selected)
+    words = ("stats", str(run), *(() if recipe.coherence else ("--no-coherence",)))
+    yield Stage("stats", "tell the data before and after", words, made, outputs=(kept,), kept=kept)
+    yield Stage("report", "report on the data", ("report", str(run)), made, outputs=(run / "report.html",))
+    arms, output = [arm for arm in recipe.arms if arm != "base"], folder / "arms"
     yield Stage(
-        "arms", "write what each student learns from", tuple(words), inputs=(recycled, made[2]), outputs=(table,)
+        key="arms",
+        name="write what each student learns from",
+        command=(
+            *("arms", str(run), "--output", str(output), "--arms", ",".join(arms), "--student", recipe.student),
+            *("--of", "selected" if selected else "recycled"),
+        ),
+        inputs=(run / "recycled.jsonl", *selected, *_there(recipe.student)),
+        outputs=(output / "arms.json",),
     )
 
 
@@ -167,15 +184,15 @@ def _traces(recipe: PipelineRecipe, settings: TraceSettings, folder: Path) -> St
     run = folder / "data"
     asks = settings.mistakes != "planted"
     words = ["traces", recipe.data, "--run", str(run), *_said(limit=recipe.limit), *trace_flags(settings)]
-    if tests := [file for file in recipe.prompts if Path(file).exists()]:
-        words += [word for file in tests for word in ("--against", file)]
+    tests = [file for file in recipe.prompts if Path(file).exists()]
+    words += [word for file in tests for word in ("--against", file)]
     if asks:
         words += model(recipe.oracle, "--oracle")
     return Stage(
         key="traces",
         name="make traces that reflect",
         command=tuple(words),
-        inputs=(Path(recipe.data),) if Path(recipe.data).exists() else (),
+        inputs=(*_there(recipe.data), *_files(settings), *(Path(file) for file in tests)),
         outputs=(run / "traces.jsonl",),
         run=run if asks else None,
         asks=recipe.oracle.name if asks else None,
@@ -190,8 +207,8 @@ def _training(recipe: PipelineRecipe, folder: Path, student: Student) -> Stage:
     return Stage(
         key=f"train/{student.name}",
         name=f"train {_told(student, recipe)}",
-        command=(*words, *reflection, *assigned(recipe.train, leave=("student", "seed", "reflection"))),
-        inputs=(data,),
+        command=(*words, *reflection, "--replace", *assigned(recipe.train, leave=("student", "seed", "reflection"))),
+        inputs=(data, *_files(recipe.train), *_there(recipe.student)),
         outputs=(output / "facts.json",),
         launch=recipe.launch,
     )
@@ -208,7 +225,7 @@ def _answering(recipe: PipelineRecipe, folder: Path, test: tuple[str, str], stud
         key=f"answer/{name}/{student.name}",
         name=f"have {_told(student, recipe)} answer {name}",
         command=tuple(words),
-        inputs=(*((Path(file),) if Path(file).exists() else ()), *((Path(weights),) if student.arm != "base" else ())),
+        inputs=(*_there(file), *_files(recipe.generate), *_there(weights)),
         outputs=(run / "answers.jsonl",),
         run=run,
         asks=weights,
@@ -226,7 +243,7 @@ def _judging(recipe: PipelineRecipe, folder: Path, name: str, ours: Student, oth
         key=f"judge/{name}/{run.name}",
         name=f"judge {ours.arm} against {other.arm} on {name}{seeded}",
         command=tuple(words),
-        inputs=tuple(answers),
+        inputs=(*answers, *_files(recipe.judging)),
         outputs=(run / "evaluation.json",),
         run=run,
         asks=recipe.judge.name,
@@ -248,7 +265,7 @@ def _benchmarks(recipe: PipelineRecipe, settings: BenchmarkSettings, folder: Pat
             key=f"benchmark/{student.name}",
             name=f"benchmark {_told(student, recipe)}",
             command=(*words, *flags(settings)),
-            inputs=(Path(weights),) if student.arm != "base" else (),
+            inputs=(*_there(weights), *_there(recipe.student), *_files(settings)),
             outputs=(run / "evaluation.json",),
             run=run,
             asks=weights,
@@ -300,6 +317,18 @@ def _test_sets(recipe: PipelineRecipe) -> dict[str, str]:
             )
         named[name] = file
     return named
+
+
+def _there(name: str) -> tuple[Path, ...]:
+    """A file or folder of this name, where there is one: else it is a model or a data set from elsewhere."""
+    path = Path(name.removeprefix("local:")).expanduser()
+    return (path,) if path.exists() else ()
+
+
+def _files(settings: Settings | None) -> tuple[Path, ...]:
+    """The files and folders that settings name: prompts, templates, data."""
+    values = [] if settings is None else settings.model_dump(exclude_unset=True, exclude_none=True).values()
+    return tuple(path for value in values if isinstance(value, Path | str) for path in _there(str(value)))
 
 
 def _said(**values: object) -> list[str]:

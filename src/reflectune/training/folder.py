@@ -75,6 +75,11 @@ def is_finished(job: Job) -> bool:
     return noted == {"mark": _mark(job), "finished": True} and not lacks_merged and not lacks_gguf
 
 
+def is_other(job: Job) -> bool:
+    """Whether a student that was trained with other settings or data lies in the folder."""
+    return _read_mark(job.folder).get("mark") not in {None, _mark(job)}
+
+
 def mark_finished(job: Job) -> None:
     """Say that everything of a student is written."""
     (job.folder / _MARK).write_bytes(orjson.dumps({"mark": _mark(job), "finished": True}))
@@ -114,7 +119,7 @@ def _made_ready(job: Job, *, fresh: bool) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:
             _clear(folder)
-        elif _read_mark(folder).get("mark") not in {None, mark}:
+        elif is_other(job):
             raise SettingsError(
                 f"{folder} holds a student that was trained with other settings or data.",
                 mend="Name another folder with --output, or train it over with --fresh.",
