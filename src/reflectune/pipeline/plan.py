@@ -225,7 +225,7 @@ def _answering(recipe: PipelineRecipe, folder: Path, test: tuple[str, str], stud
         key=f"answer/{name}/{student.name}",
         name=f"have {_told(student, recipe)} answer {name}",
         command=tuple(words),
-        inputs=(*_there(file), *_files(recipe.generate), *_there(weights)),
+        inputs=(*_there(file), *_files(recipe.generate), *_weights_there(weights, student)),
         outputs=(run / "answers.jsonl",),
         run=run,
         asks=weights,
@@ -265,7 +265,7 @@ def _benchmarks(recipe: PipelineRecipe, settings: BenchmarkSettings, folder: Pat
             key=f"benchmark/{student.name}",
             name=f"benchmark {_told(student, recipe)}",
             command=(*words, *flags(settings)),
-            inputs=(*_there(weights), *_there(recipe.student), *_files(settings)),
+            inputs=(*_weights_there(weights, student), *_there(recipe.student), *_files(settings)),
             outputs=(run / "evaluation.json",),
             run=run,
             asks=weights,
@@ -295,6 +295,11 @@ def _weights(recipe: PipelineRecipe, folder: Path, student: Student) -> str:
             return f"local:{named}"
         return named if Path(named).exists() else f"hf:{named}"
     return str(folder / "students" / student.name)
+
+
+def _weights_there(weights: str, student: Student) -> tuple[Path, ...]:
+    """The folder of a student, which is not there yet where it is still to be trained."""
+    return _there(weights) if student.arm == "base" else (Path(weights),)
 
 
 def _told(student: Student, recipe: PipelineRecipe) -> str:
