@@ -346,6 +346,16 @@ def test_flags_that_do_not_go_together_are_refused(tmp_path: Path, flags: list[s
     assert message in str(done.exception) + done.output
 
 
+def test_an_address_without_a_cluster_is_told_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"instruction": "Name a colour.", "output": "Red."}\n')
+    command = ["recycle", str(data), "--run", str(tmp_path / "run"), "--engine", "ray", "--address", "127.0.0.1:1"]
+    done = CliRunner().invoke(app, command)
+    assert "There is no Ray cluster at 127.0.0.1:1" in str(done.exception) + done.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     data = tmp_path / "data.jsonl"

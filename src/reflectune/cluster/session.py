@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from reflectune.optional import load_optional
 
 __all__ = ["Cluster", "on"]
 
+_PATIENCE = 10.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -68,9 +70,10 @@ def on(cluster: Cluster) -> Iterator[Any]:
     else:
         flags["address"] = cluster.address
     try:
+        _knock(cluster.address)
         with _silence():
             ray.init(**flags)
-    except (ConnectionError, ValueError, RuntimeError) as fault:
+    except (OSError, ValueError, RuntimeError) as fault:
         first = str(fault).strip().partition("\n")[0]
         raise SettingsError(
             f"There is no Ray cluster at {cluster.address or 'this machine'}: {first}",
@@ -81,6 +84,17 @@ def on(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See whether anybody is there: Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nobody is.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 @contextmanager
