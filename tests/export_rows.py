@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def small_student(folder: Path) -> Path:
+def small_student(folder: Path, width: int = 16) -> Path:
     """A student of a few thousand weights with the tokenizer of the embedded model, as a folder of transformers.
 
     The tokens that Llama's format is made of are added to it.
@@ -59,7 +59,7 @@ def small_student(folder: Path) -> Path:
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,

@@ -30,9 +30,10 @@ class Typist:
     Args:
         base_url: The server that every endpoint is.
         notes: A folder for what commands say.
+        more: Variables that are set besides.
     """
 
-    def __init__(self, base_url: str, notes: Path) -> None:
+    def __init__(self, base_url: str, notes: Path, more: dict[str, str] | None = None) -> None:
         self._notes = notes
         environment = {
             "OPENAI_API_KEY": "k",
@@ -54,7 +55,7 @@ class Typist:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | environment,
+            env=os.environ | environment | (more or {}),
         )
 
     def __enter__(self) -> Typist:

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+ANSWERS = os.dup(1)
+"""Where answers go: what is imported may print something of its own."""
 UNSHARED = ("xllamacpp", "uvicorn", "ray", "__main__")
 """What starts threads or keeps state of its own, and so does not go well through a fork."""
 
@@ -76,12 +78,12 @@ def wait(pid: int, seconds: float) -> int:
 
 def answer(pid: int, code: int | None) -> None:
     """Say how a command ended, or which process it is."""
-    sys.stdout.write(json.dumps({"pid": pid, "code": code}) + "\n")
-    sys.stdout.flush()
+    os.write(ANSWERS, json.dumps({"pid": pid, "code": code}).encode() + b"\n")
 
 
 def main() -> None:
     """Type until the input ends."""
+    os.dup2(2, 1)
     importlib.import_module("reflectune.cli")
     for line in sys.stdin:
         asked = SimpleNamespace(**json.loads(line))

