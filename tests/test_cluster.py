@@ -62,6 +62,8 @@ class Desk:
         return Engine(oracle, DistantStore(pace, line, lambda: None), pace)
 
     async def _do(self, worker: str, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "halt":
+            return self.turns.stop()
         if name == "forget":
             return self.turns.pace.forget(*arguments)
         if name == "keep":
@@ -170,6 +172,27 @@ async def test_a_refusal_fails_one_request_and_a_busy_oracle_is_asked_again(monk
     assert refused.reason == "context-overflow"
     assert isinstance(said, Answer)
     assert desk.turns.usage.retried == 1
+    assert desk.turns.pace.in_flight == 0
+
+
+async def test_what_ends_one_row_wakes_those_that_wait_at_the_keeper() -> None:
+    desk = Desk(ceiling=1)
+
+    def answer(_: Request) -> Exception:
+        return OracleError("wrong key")
+
+    engine = desk.engine("a", answer)
+
+    async def ask(number: int) -> Answer[str] | Rejected:
+        return await engine.ask(request(f"q{number}"), read)
+
+    async def everything() -> None:
+        async for _ in engine.work(range(6), ask):
+            pass
+
+    with pytest.raises(OracleError, match="wrong key"):
+        await asyncio.wait_for(everything(), timeout=5)
+    assert desk.turns.pace.stopped
     assert desk.turns.pace.in_flight == 0
 
 

@@ -147,6 +147,21 @@ class Abroad:
             return progress
 
 
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """Whose results a cluster makes.
+
+    Attributes:
+        maker: What makes them.
+        beside: Whether results that were good until now stay so.
+        begun: Writes down what the run does from now on, once it is known that the oracle answers.
+    """
+
+    maker: Maker
+    beside: bool
+    begun: Callable[[], None]
+
+
 @dataclass(slots=True)
 class Gauge:
     """Shows how far the keeper says that the work has come.
@@ -155,17 +170,22 @@ class Gauge:
         meter: Where it is shown.
         before: How many rows were done before.
         total: How many there are in all.
+        begun: Is called once, when the first row has landed.
         last: What it said last.
     """
 
     meter: Meter
     before: int
     total: int
+    begun: Callable[[], None] | None = None
     last: Progress | None = None
 
     def show(self, progress: Progress) -> None:
         """Show it. A block that is done once more, since its worker was lost, may land twice."""
         self.last = progress
+        if self.begun is not None and progress.landed:
+            self.begun()
+            self.begun = None
         self.meter.show(
             Reading(
                 finished=min(self.before + progress.landed, self.total),
@@ -179,7 +199,7 @@ class Gauge:
         )
 
 
-def recycle_abroad(abroad: Abroad, asking: Asking, maker: Maker, *, beside: bool) -> None:
+def recycle_abroad(abroad: Abroad, asking: Asking, charged: Charged) -> None:
     """Recycle the rows that are pending, as `asking.ask` does; the engine counts what the cluster did.
 
     Raises:
@@ -193,18 +213,15 @@ def recycle_abroad(abroad: Abroad, asking: Asking, maker: Maker, *, beside: bool
     charge = replace(
         abroad.charge(engine.oracle, asking.budget),
         stage=STAGE,
-        maker=maker,
-        beside=beside,
+        maker=charged.maker,
+        beside=charged.beside,
         sample=rows.sample,
         which=rows.which,
     )
     model = Model(recipe.oracle, address_of(recipe), slots=engine.oracle.concurrency)
     work = Recycling(model, asking.settings, recipe.chooser)
-    if left:
-        abroad.run.changing()
-        asking.begun()
     with Meter(before + left, before, quiet=abroad.quiet) as meter:
-        gauge = Gauge(meter, before, before + left)
+        gauge = Gauge(meter, before, before + left, charged.begun)
         try:
             if left:
                 abroad.flow(charge, work, Watch(gauge.show))

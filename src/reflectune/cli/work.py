@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 
 from reflectune.cli.asking import Asking, Rows, ask
 from reflectune.cli.choice import chooser_of
-from reflectune.cli.clustering import Abroad, check_cluster, recycle_abroad, working_on
+from reflectune.cli.clustering import Abroad, Charged, check_cluster, recycle_abroad, working_on
 from reflectune.cli.finish import note_recipe, save
 from reflectune.cli.inquiry import recalled, remember_endpoint
 from reflectune.cli.intake import take_in
@@ -84,7 +85,7 @@ def work(job: Job) -> Outcome:
         try:
             if job.cluster is not None:
                 abroad = Abroad(job.cluster, run, recipe, job.quiet)
-                recycle_abroad(abroad, asking, maker, beside=job.retry)
+                recycle_abroad(abroad, asking, Charged(maker, job.retry, partial(note_recipe, run, kept)))
             else:
                 ask(asking, quiet=job.quiet)
         except ReflectuneError:

@@ -174,9 +174,18 @@ class DistantPace(Pace):
         """Note that a request will not be asked again."""
         if key in self._faulty:
             self._faulty.discard(key)
-            task: asyncio.Task[object] = asyncio.create_task(self._line.call("forget", key))
-            self._telling.add(task)
-            task.add_done_callback(self._told)
+            self._tell("forget", key)
+
+    def stop(self) -> None:
+        """Let nobody go any more, here and elsewhere, and wake everybody who waits: at the keeper too."""
+        if not self.stopped:
+            self._tell("halt")
+        super().stop()
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        task: asyncio.Task[object] = asyncio.create_task(self._line.call(name, *arguments))
+        self._telling.add(task)
+        task.add_done_callback(self._told)
 
     def _told(self, task: asyncio.Task[object]) -> None:
         self._telling.discard(task)

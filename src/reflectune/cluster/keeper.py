@@ -34,7 +34,7 @@ SILENT_SECONDS = 20.0
 """After which a worker is given up for lost, and its turns go to others."""
 _LOOK_SECONDS = 0.5
 _CARRIED = frozenset(
-    {"keep", "end", "forget", "result", "results", "land", "beat", "fail", "know", "scores", "replies"}
+    {"keep", "end", "forget", "halt", "result", "results", "land", "beat", "fail", "know", "scores", "replies"}
 )
 """What a worker may call."""
 
@@ -196,6 +196,9 @@ class Keeper:
     async def _forget(self, _: str, key: str) -> None:
         self._turns.pace.forget(key)
 
+    async def _halt(self, _: str) -> None:
+        self._turns.stop()
+
     async def _result(self, _: str, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None) -> None:
         await self._run.store.keep_result(stage, row, fingerprint, body, failed)
 
@@ -211,7 +214,13 @@ class Keeper:
         await asyncio.gather(*(self._turns.put(request.key(oracle), request, reply) for request, reply in replies))
 
     async def _land(self, _: str, ended: Sequence[str | None]) -> None:
-        """Count rows that ended, each with the reason where it failed."""
+        """Count rows that ended, each with the reason where it failed.
+
+        With the first one it is known that the oracle answers: from now on the run is what this maker makes of it.
+        """
+        if ended and not self._landed and self._charge.stage == RECYCLE:
+            self._run.changing()
+            self._run.confirm(RECYCLE)
         self._landed += len(ended)
         self._reasons.update(reason for reason in ended if reason is not None)
 
