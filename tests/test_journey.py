@@ -78,6 +78,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, server: Loopback) -> Path:
     folder = prepare(tmp_path_factory.mktemp("whole"), server)
     done = reflectune(folder, "run", "recipe.yaml")
     assert "recycled" in done.stdout
+    (folder / "first.html").write_text(page(folder), encoding="utf-8")
     return folder
 
 
@@ -145,7 +146,7 @@ def test_killed_in_every_stage_and_resumed_it_ends_with_the_same_page(
     assert {stage["state"] for stage in stages.values()} == {"done"}
     begun_again = {stage["kind"] for stage in stages.values() if stage["attempts"] > 1}
     assert begun_again == set(KINDS)
-    assert page(tmp_path) == page(whole)
+    assert page(tmp_path) == (whole / "first.html").read_text(encoding="utf-8")
 
 
 def kill_in(folder: Path, kind: str) -> None:
@@ -206,22 +207,22 @@ def test_what_would_stop_a_later_stage_is_found_before_the_first(tmp_path: Path,
 
 
 def test_a_stage_that_fails_stops_the_journey_and_says_how_it_goes_on(tmp_path: Path, server: Loopback) -> None:
-    prepare(tmp_path, server, score={"template": "nothing.jinja"})
+    prepare(tmp_path, server, max_failed=0)
+    with (tmp_path / "data.jsonl").open("a", encoding="utf-8") as data:
+        data.write('{"instruction": "", "output": "An answer to nothing."}\n')
     done = reflectune(tmp_path, "run", "recipe.yaml", check=False)
-    assert done.returncode == 2
-    assert "nothing.jinja" in done.stderr
-    assert "score every version by the student ended with exit code 2" in done.stderr
-    assert "reflectune run runs/recipe" in done.stderr
-    assert (
-        reflectune(tmp_path, "run", "runs/recipe", "--until", "score", "--set", "score.template=alpaca").returncode == 0
-    )
+    assert done.returncode == 3
+    assert "recycle the data ended with exit code 3" in done.stderr
+    assert "--set max_failed" in done.stderr
+    reflectune(tmp_path, "run", "runs/recipe", "--until", "recycle", "--set", "max_failed=0.2")
+    assert state(tmp_path)["recycle"]["state"] == "done"
 
 
 def test_a_budget_is_one_for_all_stages(tmp_path: Path, server: Loopback) -> None:
     (tmp_path / "prices.yaml").write_text("oracle: {input: 1000, output: 1000}\njudge: {input: 1000, output: 1000}\n")
-    prepare(tmp_path, server, budget=2.0, prices="prices.yaml")
+    prepare(tmp_path, server, budget=15.0, prices="prices.yaml")
     done = reflectune(tmp_path, "run", "recipe.yaml", check=False)
     assert done.returncode == 4, done.stderr
     assert "--set budget" in done.stderr
     spent = state(tmp_path)["recycle"]["spent"]["cost"]
-    assert 0 < spent <= 2.0
+    assert 0 < spent <= 15.0
