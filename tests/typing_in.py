@@ -81,7 +81,7 @@ class Typist:
 
     def stop(self, pid: int) -> Ended:
         """Press Ctrl-C in a command that stays."""
-        code = self._send({"pid": pid, "seconds": 30.0})["code"]
+        code = self._send({"pid": pid, "seconds": 30.0, "imported": str(self._notes / "imported")})["code"]
         return Ended(code, self._said("stdout"), self._said("stderr"))
 
     def said(self) -> str:
