@@ -21,7 +21,7 @@ from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
 from reflectune.cluster.keeper import Charge, Keeper
 from reflectune.cluster.line import Call, Line
 from reflectune.cluster.llm import Writing, row_in, row_out
-from reflectune.cluster.told import Fault, Trouble
+from reflectune.cluster.told import Fault, Trouble, Word
 from reflectune.cluster.turns import Turns
 from reflectune.cluster.work import Generating, Model, ends_as
 from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
@@ -55,8 +55,12 @@ class Desk:
         async def carry(calls: Sequence[Call]) -> list[Any]:
             return [await self._do(worker, *call) for call in calls]
 
+        async def take(number: int, key: str, asked: Request) -> Word:
+            self.turns.found(worker)
+            return await self.turns.take((worker, number), key, asked)
+
         line = Line(carry)
-        pace = DistantPace(8, lambda number, key, asked: self.turns.take((worker, number), key, asked), line)
+        pace = DistantPace(8, take, line)
         oracle = DistantOracle(ScriptedOracle(answer))
         oracle.pace = pace
         return Engine(oracle, DistantStore(pace, line, lambda: None), pace)
@@ -124,6 +128,47 @@ async def test_a_reply_that_comes_late_is_kept_all_the_same() -> None:
     await desk.turns.keep(("a", 0), Reply(text="late"), None)
     assert desk.store.reply("key") == Reply(text="late")
     assert desk.turns.pace.in_flight == 0
+
+
+async def test_a_worker_that_was_taken_for_lost_while_it_waited_goes_on() -> None:
+    desk = Desk(ceiling=1)
+    await desk.turns.take(("b", 0), "other", request("y"))
+    engine = desk.engine("a", lambda _: "yes")
+    asking = asyncio.create_task(engine.ask(request("x"), read))
+    await asyncio.sleep(0.01)
+    await desk.turns.lose("a")
+    await desk.turns.end(("b", 0), None, None, well=False)
+    assert isinstance(await asyncio.wait_for(asking, timeout=5), Answer)
+    assert not engine.pace.stopped
+    assert not desk.turns.pace.stopped
+
+
+async def test_what_two_were_paid_for_is_counted_twice_and_frees_both_turns() -> None:
+    desk = Desk(ceiling=1, budget=Budget(1.0, Price(input=0.0, output=1e5)))
+    for worker in ("a", "b"):
+        await desk.turns.take((worker, 0), "key", request("x"))
+        await desk.turns.lose("a")
+    for worker in ("a", "b"):
+        await desk.turns.keep((worker, 0), Reply(text=worker, prompt_tokens=1, completion_tokens=1), None)
+    assert desk.store.reply("key") == Reply(text="a", prompt_tokens=1, completion_tokens=1)
+    assert desk.turns.usage.requests == 2
+    assert desk.turns.budget is not None
+    assert desk.turns.budget.spent == pytest.approx(0.2)
+    assert desk.turns.pace.in_flight == 0
+    assert not (await asyncio.wait_for(desk.turns.take(("b", 1), "next", request("z", 1)), timeout=5)).stopped
+
+
+async def test_two_replies_to_the_same_at_one_moment_do_not_stop_the_store(tmp_path: Path) -> None:
+    with RunDir(tmp_path / "run") as run:
+        turns = Turns(run.store, Pace(2), None, "scripted")
+        for worker in ("a", "b"):
+            await turns.take((worker, 0), "key", request("x"))
+            await turns.lose("a")
+        await asyncio.gather(*(turns.keep((worker, 0), Reply(text=worker), None) for worker in ("a", "b")))
+        kept = run.store.reply("key")
+    assert kept is not None
+    assert kept.text == "a"
+    assert turns.usage.requests == 2
 
 
 async def test_no_more_are_in_flight_than_the_ceiling_over_all_workers() -> None:

@@ -107,7 +107,9 @@ class DistantPace(Pace):
             raise TypeError("the keeper wants to know what is asked")
         await super().enter(turn)
         try:
-            word = await self._take(turn.number, turn.key, turn.request)
+            word = Word(again=True)
+            while word.again:
+                word = await self._take(turn.number, turn.key, turn.request)
         except BaseException:
             self.leave(turn)
             raise

@@ -58,10 +58,12 @@ class Word:
     Attributes:
         known: The reply, where there is one already.
         stopped: Whether nothing is asked any more.
+        again: Whether to come again, since its worker was taken for lost while it waited.
     """
 
     known: Reply | None = None
     stopped: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

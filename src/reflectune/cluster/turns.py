@@ -99,9 +99,9 @@ class Turns:
         except BaseException:
             await self._release(name)
             raise
-        if name[0] in self._lost:  # while it waited
+        if name[0] in self._lost:  # while it waited; who lives all the same comes again
             await self._release(name)
-            return Word(stopped=True)
+            return Word(again=True)
         return Word()
 
     async def keep(self, name: Name, reply: Reply, allowance: Allowance | None) -> None:
@@ -112,7 +112,7 @@ class Turns:
             RunError: It could not be written.
         """
         held = self._held.get(name) or self._late.pop(name, None)
-        if held is None or self._store.reply(held.key) is not None:
+        if held is None:
             return
         self.reached = True
         self.pace.heed(allowance)
@@ -121,7 +121,7 @@ class Turns:
             self.budget.pay(reply)
         self._count(reply)
         try:
-            await self._store.keep_reply(held.key, held.request, self.oracle, reply)
+            await self._keep_once(held.key, held.request, reply)
             if self.budget is not None:
                 self.budget.check_counted(reply)
         finally:
@@ -134,12 +134,8 @@ class Turns:
             RunError: It could not be written.
         """
         if self._store.reply(key) is None and key not in self._putting:
-            self._putting.add(key)
-            try:
-                self._count(reply)
-                await self._store.keep_reply(key, request, self.oracle, reply)
-            finally:
-                self._putting.discard(key)
+            self._count(reply)
+            await self._keep_once(key, request, reply)
 
     async def end(self, name: Name, fault: Fault | None, allowance: Allowance | None, *, well: bool) -> Ended:
         """Free a turn that brought no reply.
@@ -150,6 +146,7 @@ class Turns:
             allowance: How fast it said that it may be asked.
             well: Whether it refused for the request's own sake: then it works.
         """
+        self._late.pop(name, None)
         held, counts, trouble = self._held.get(name), True, None
         if held is not None:
             if fault is not None:
@@ -182,6 +179,15 @@ class Turns:
         """Note what ends the work; the first one counts."""
         self.trouble = self.trouble or trouble
         self.stop()
+
+    async def _keep_once(self, key: str, request: Request, reply: Reply) -> None:
+        """Keep a reply, but the first alone where a worker that was taken for lost asked for the same as another."""
+        if self._store.reply(key) is None and key not in self._putting:
+            self._putting.add(key)
+            try:
+                await self._store.keep_reply(key, request, self.oracle, reply)
+            finally:
+                self._putting.discard(key)
 
     async def _release(self, name: Name) -> None:
         held = self._held.pop(name, None)
