@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from loopback import Loopback
 from reflectune.cli import app
 from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
+from reflectune.cluster.flow import check_end
 from reflectune.cluster.keeper import Charge, Keeper
 from reflectune.cluster.line import Call, Line
 from reflectune.cluster.llm import Writing, row_in, row_out
-from reflectune.cluster.told import Fault, Trouble, Word
+from reflectune.cluster.told import Fault, Progress, Trouble, Word
 from reflectune.cluster.turns import Turns
 from reflectune.cluster.work import Generating, Model, ends_as
 from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
@@ -29,6 +30,7 @@ from reflectune.generation import Prompt
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Answer, Engine, Rejected
 from reflectune.oracles.naming import Address
+from reflectune.oracles.outcomes import Usage
 from reflectune.oracles.pacing import Pace
 from reflectune.oracles.prices import Price
 from reflectune.recipe import GenerateSettings
@@ -298,6 +300,16 @@ async def test_calls_of_a_moment_go_in_one_message_and_a_broken_line_is_told() -
 
 def test_what_a_row_ends_as() -> None:
     assert ends_as(Failure(id="a", stage="judge", reason="copy")) == ("a", "copy")
+
+
+def test_rows_without_an_outcome_are_no_end_unless_somebody_stopped_it() -> None:
+    usage = Usage()
+    with pytest.raises(RunError, match="3 rows went through the cluster without an outcome"):
+        check_end(Progress(usage), 3)
+    check_end(Progress(usage), 0)
+    check_end(Progress(usage, stopping=True), 3)
+    with pytest.raises(OracleError, match="no key"):
+        check_end(Progress(usage, stopping=True, trouble=Trouble("OracleError", "no key")), 3)
 
 
 def test_the_keys_of_a_charge_are_not_shown(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from reflectune.cluster.llm import Writing, written
 from reflectune.cluster.session import Cluster, size_of
 from reflectune.cluster.student import Made, ScoreWorker, Scoring, made_of
 from reflectune.cluster.told import Page, Progress, Trouble
-from reflectune.cluster.work import Model, Work
+from reflectune.cluster.work import Model, Work, ends_as
 from reflectune.cluster.worker import Worker
 from reflectune.errors import RunError
+from reflectune.exports.kit import counted
 from reflectune.records import Record
 from reflectune.runs.lock import holder
 
-__all__ = ["Flow", "Watch", "await_lock", "first_of"]
+__all__ = ["Flow", "Watch", "await_lock", "check_end", "first_of"]
 
 _TICK = 0.5
 _BLOCKS_PER_WORKER = 32
@@ -83,17 +85,19 @@ class Flow:
 
         Raises:
             OracleError: The oracle cannot be used at all; what was done before is kept.
-            RunError: The run cannot be used, or the pipeline broke.
+            RunError: The run cannot be used, the pipeline broke, or rows went through it without an outcome.
         """
         workers = size_of(self.ray, self.cluster)
+        came: set[str] = set()
+        watch = self.watch if rows is None else replace(self.watch, take=partial(_noted, came, self.watch.take))
         with _keeper(self.ray, self.charge) as keeper:
             source = _pending(self.ray, keeper, workers) if rows is None else _given(self.ray, rows, workers)
             if source is not None:
-                _watched(self.ray, keeper, self._worked(source, keeper, workers), self.watch)
+                _watched(self.ray, keeper, self._worked(source, keeper, workers), watch)
+            left = self.ray.get(keeper.pending.remote()) if rows is None else len({row.id for row in rows} - came)
             progress: Progress = self.ray.get(keeper.end.remote())
         self.watch.show(progress)
-        if progress.trouble is not None:
-            raise progress.trouble.error()
+        check_end(progress, left)
         return progress
 
     def _worked(self, source: Any, keeper: Any, workers: int) -> Any:
@@ -116,6 +120,26 @@ class Flow:
             ),
             fn_constructor_kwargs=given,
             **_takes(self.ray, self.cluster, self.work.model, workers),
+        )
+
+
+def check_end(progress: Progress, left: int) -> None:
+    """Refuse an end that is none.
+
+    Args:
+        progress: How far the work came.
+        left: How many rows have no outcome.
+
+    Raises:
+        ReflectuneError: What ended the work.
+        RunError: Rows are left, and nobody stopped it.
+    """
+    if progress.trouble is not None:
+        raise progress.trouble.error()
+    if left and not progress.stopping:
+        raise RunError(
+            f"{counted(left, 'row')} went through the cluster without an outcome.",
+            mend="What was done is kept: the same command goes on.",
         )
 
 
@@ -171,6 +195,13 @@ def _keeper(ray: Any, charge: Charge) -> Iterator[Any]:
         with suppress(Exception):
             ray.kill(keeper)
         await_lock(charge.run)
+
+
+def _noted(came: set[str], take: Callable[[Record], None] | None, record: Record) -> None:
+    """Take note that a row has an outcome, and hand it on."""
+    came.add(ends_as(record)[0])
+    if take is not None:
+        take(record)
 
 
 def _pending(ray: Any, keeper: Any, workers: int) -> Any:
