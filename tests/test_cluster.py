@@ -20,12 +20,15 @@ from reflectune.cli import app
 from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
 from reflectune.cluster.flow import check_end
 from reflectune.cluster.keeper import Charge, Keeper
+from reflectune.cluster.kinds import columns_of, table_of
 from reflectune.cluster.line import Call, Line
 from reflectune.cluster.llm import Writing, row_in, row_out
+from reflectune.cluster.parts import parts_of, spans_of, table_from, write_parts
 from reflectune.cluster.told import Fault, Progress, Trouble, Word
 from reflectune.cluster.turns import Turns
 from reflectune.cluster.work import Generating, Model, ends_as
 from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
+from reflectune.formats import write_rows
 from reflectune.generation import Prompt
 from reflectune.oracles.budget import Budget
 from reflectune.oracles.engine import Answer, Engine, Rejected
@@ -408,6 +411,59 @@ async def test_replies_of_vllm_that_come_twice_are_kept_once() -> None:
     await desk.turns.put("key", one, Reply(text="third"))
     assert desk.store.reply("key") == Reply(text="first")
     assert desk.turns.usage.requests == 1
+
+
+ODD: list[dict[str, Any]] = [
+    {"id": "007", "output": "42", "created_at": "2024-01-01", "n": 1, "x": 1, "tags": [], "meta": {}, "any": "1"},
+    {"id": "8", "output": "a\u2028b", "created_at": None, "n": 2**60, "x": 0.5, "tags": ["b"], "meta": {}, "any": 1},
+    {"id": "9", "output": "1e5", "n": -1, "x": None, "tags": None, "meta": None, "late": True, "of": {"a": {"b": [1]}}},
+    {"id": "1", "output": "", "of": {"a": {"c": "0"}}, "half": "\ud800", "big": 2**70, "any": [1, "a"]},
+]
+"""Rows that a reader who guesses gets wrong."""
+
+
+def test_parts_have_the_types_that_json_has(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    file = tmp_path / "odd.jsonl"
+    write_rows(file, ODD)
+    spans = [{"begin": begin, "end": end} for begin, end in spans_of(file, rows=3)]
+    assert len(spans) == 2
+    columns = columns_of(ODD)
+    first, second = (table_from(arrow.table({name: [span[name]] for name in span}), file, columns) for span in spans)
+    assert first.schema == second.schema
+    rows = arrow.concat_tables([first, second]).to_pylist()
+    for name in ("id", "output", "created_at", "n", "x", "tags", "late"):
+        assert [row[name] for row in rows] == [row.get(name) for row in ODD]
+    assert rows[2]["of"] == {"a": {"b": [1], "c": None}}
+    assert [row["any"] for row in rows] == ['"1"', "1", None, '[1, "a"]']
+    assert [row["meta"] for row in rows] == ["{}", "{}", None, None]
+    assert (rows[3]["half"], rows[3]["big"]) == ('"\\ud800"', str(2**70))
+
+
+def test_an_object_whose_names_are_data_is_kept_as_text() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    rows = [{"by_id": {f"r{n}": 1}} for n in range(300)]
+    assert table_of(arrow, rows, columns_of(rows))["by_id"].to_pylist()[299] == '{"r299": 1}'
+
+
+def test_earlier_parts_stay_where_new_ones_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "recycled.jsonl"
+    write_rows(file, [{"id": "a"}])
+    part = parts_of(file) / "part-00000.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"earlier")
+
+    class Broken:
+        @property
+        def data(self) -> Any:
+            raise RuntimeError("no cluster")
+
+    with pytest.raises(RuntimeError, match="no cluster"):
+        write_parts(Broken(), file)
+    assert part.read_bytes() == b"earlier"
+    file.write_bytes(b"")
+    assert write_parts(Broken(), file) == 0
+    assert not part.parent.exists()
 
 
 @pytest.mark.parametrize(

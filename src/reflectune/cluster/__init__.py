@@ -11,6 +11,7 @@ keeper.py     the one process that writes the run's database, sets the pace and 
 turns.py      who may ask now: every request of every worker
 flow.py       the driver: from the rows that are pending to what became of them
 parts.py      a data file as sharded Parquet
+kinds.py      the types of its columns
 llm.py        a model served by vLLM within the pipeline
 
 Nothing is decided twice: the stages, the engine, the pace and the budget are those of one machine. So the same rows
