@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +359,26 @@ async def test_the_keeper_pages_what_is_pending_and_gives_the_lock_back(tmp_path
     assert (progress.landed, progress.stopping) == (1, True)
     with RunDir(tmp_path / "run") as run:
         assert [example.id for example in run.queue.examples(STAGE, within=(0, 3))] == ["r0", "r2", "r3"]
+
+
+async def test_rows_that_are_done_over_count_as_rows_that_end(tmp_path: Path) -> None:
+    maker = filled(tmp_path / "run")
+    with RunDir(tmp_path / "run") as run:
+        contents = {example.id: example.content_hash() for example in run.queue.examples(STAGE)}
+        await run.store.keep_result(STAGE, "r0", "earlier:" + contents["r0"], b"{}", None)
+        await run.store.keep_result("choice", "r1", "student:" + contents["r1"], b"true", None)
+        await run.store.keep_result(STAGE, "r2", maker.fingerprint + contents["r2"], b"{}", None)
+    keeper = Keeper(Charge(tmp_path / "run", driver=1, ceiling=2, stage=STAGE, maker=maker))
+    assert await keeper.begin() is None
+
+    async def carry(calls: Sequence[Call]) -> Sequence[Any]:
+        return await keeper.carry("a", calls)
+
+    line = Line(carry)
+    store = DistantStore(DistantPace(1, partial(keeper.take, "a"), line), line, lambda: None)
+    assert await store.recall(["r0", "r1", "r2", "r3"]) == {"r2"}
+    assert store.result("choice", "r1", "student:" + contents["r1"]) == b"true"
+    await keeper.end()
 
 
 def test_a_run_that_is_lent_can_be_worked_on_by_another(tmp_path: Path) -> None:

@@ -211,10 +211,10 @@ class DistantStore:
         self._results: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     async def recall(self, rows: list[str]) -> set[str]:
-        """Fetch what was made of some rows before, by a worker that was lost or otherwise; returns of which."""
-        found = await self._line.call("results", rows)
+        """Fetch what was made of some rows before; returns which are done, as by a worker that was lost."""
+        found, done = await self._line.call("results", rows)
         self._results.update({(stage, row): (fingerprint, body) for stage, row, fingerprint, body in found})
-        return {row for _, row, _, _ in found}
+        return set(done)
 
     def drop(self, rows: list[str]) -> None:
         """Forget what was fetched."""

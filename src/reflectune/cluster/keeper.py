@@ -202,9 +202,9 @@ class Keeper:
     async def _result(self, _: str, stage: str, row: str, fingerprint: str, body: bytes, failed: str | None) -> None:
         await self._run.store.keep_result(stage, row, fingerprint, body, failed)
 
-    async def _results(self, _: str, rows: Sequence[str]) -> list[tuple[str, str, str, bytes]]:
-        """What is kept of some rows already: stage, row, fingerprint, result."""
-        return self._run.queue.results(rows)
+    async def _results(self, _: str, rows: Sequence[str]) -> tuple[list[tuple[str, str, str, bytes]], set[str]]:
+        """What is kept of some rows already: stage, row, fingerprint, result; and which rows are done."""
+        return self._run.queue.results(rows), self._run.queue.done(self._charge.stage, rows)
 
     async def _scores(self, _: str, fingerprint: str, entries: Sequence[tuple[str, bytes, str | None]]) -> None:
         self._run.store.keep_results(self._charge.stage, fingerprint, entries)

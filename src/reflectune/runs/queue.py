@@ -86,6 +86,18 @@ class Queue:
             tuple(rows),
         ).fetchall()
 
+    def done(self, stage: str, rows: Sequence[str]) -> set[str]:
+        """Those of some rows that a stage has not to do: their results are good, and not to be made again."""
+        made, marks = self._made(stage)
+        some = ", ".join("?" * len(rows))
+        found = self._database.execute(
+            f"SELECT rows.id FROM rows JOIN results ON stage = ? AND results.id = rows.id AND {made}"  # noqa: S608
+            f" WHERE rows.id IN ({some})"
+            " AND (stage <> 'recycle' OR NOT EXISTS (SELECT 1 FROM again WHERE again.id = rows.id))",
+            (stage, *marks, *rows),
+        )
+        return {name for (name,) in found}
+
     def _wanted(self, stage: str, sample: int | None, which: Which) -> tuple[str, tuple[object, ...]]:
         """The SQL condition that a stage has to do a row, with the order, and its parameters."""
         made, marks = self._made(stage)
