@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from typer.testing import CliRunner
 
 from loopback import Loopback
 from reflectune.cli import app
+from reflectune.cli.clustering import Abroad
+from reflectune.cluster import Cluster
 from reflectune.cluster.distant import DistantOracle, DistantPace, DistantStore
 from reflectune.cluster.flow import check_end
 from reflectune.cluster.keeper import Charge, Keeper
@@ -25,9 +29,13 @@ from reflectune.cluster.kinds import columns_of, table_of
 from reflectune.cluster.line import Call, Line
 from reflectune.cluster.llm import Writing, row_in, row_out
 from reflectune.cluster.parts import parts_of, spans_of, table_from, write_parts
+from reflectune.cluster.places import whole, whole_prompts
+from reflectune.cluster.pupil import Pupil
+from reflectune.cluster.session import gpus_of, size_of
+from reflectune.cluster.student import ScoreWorker, Scoring, made_of
 from reflectune.cluster.told import Fault, Progress, Trouble, Word
 from reflectune.cluster.turns import Turns
-from reflectune.cluster.work import Generating, Model, ends_as
+from reflectune.cluster.work import Generating, Model, Recycling, ends_as
 from reflectune.errors import OracleBusy, OracleError, RequestRefused, RunError, SettingsError
 from reflectune.formats import write_rows
 from reflectune.generation import Prompt
@@ -37,7 +45,7 @@ from reflectune.oracles.naming import Address
 from reflectune.oracles.outcomes import Usage
 from reflectune.oracles.pacing import Pace
 from reflectune.oracles.prices import Price
-from reflectune.recipe import GenerateSettings
+from reflectune.recipe import GenerateSettings, Recipe, RecycleSettings, ScoreSettings
 from reflectune.records import Example, Failure, Message, Reply, Request, Sampling
 from reflectune.recycling import STAGE
 from reflectune.runs import Maker, RunDir
@@ -395,6 +403,122 @@ def test_work_can_be_sent_to_another_machine() -> None:
     work = Generating(Model("m@http://127.0.0.1:1/v1", Address()), GenerateSettings())
     assert pickle.loads(pickle.dumps(work)) == work
     assert work.told
+
+
+def test_files_are_named_by_whole_paths_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("student", "local", "gpt-4o", "alpaca", "prompts"):
+        Path(name).mkdir()
+    for name in ("w.gguf", "mine.txt"):
+        Path(name).touch()
+    assert whole("student") == whole("./student") == str(tmp_path / "student")
+    assert whole("local:w.gguf") == f"local:{tmp_path / 'w.gguf'}"
+    assert [whole(name) for name in ("local", "hf:student", "Qwen/Qwen3-8B", "local:ORG/NAME")] == [
+        *("local", "hf:student", "Qwen/Qwen3-8B", "local:ORG/NAME")
+    ]
+    assert Model.of("gpt-4o", Address()).name == "gpt-4o"  # an endpoint's, which recycling asks
+    assert Model.of("student", Address(), any_kind=True).name == str(tmp_path / "student")
+    assert whole_prompts(RecycleSettings(prompts=Path("prompts"))).prompts == tmp_path / "prompts"
+
+
+def test_a_student_is_sent_with_whole_paths_but_the_name_that_its_scores_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("student", "alpaca", "tokenizer"):
+        Path(name).mkdir()
+    Path("mine.txt").touch()
+    served = "m@http://127.0.0.1:1/v1"
+    settings = ScoreSettings(student=served, tokenizer="tokenizer", template="mine.txt", prompts=Path("prompts"))
+    pupil = Pupil.of(settings, Address())
+    assert pupil.settings.template == str(tmp_path / "mine.txt")
+    assert (pupil.settings.tokenizer, pupil.tokenizer) == ("tokenizer", str(tmp_path / "tokenizer"))
+    assert (pupil.settings.student, pupil.settings.prompts) == (served, tmp_path / "prompts")
+    assert Pupil.of(ScoreSettings(template="alpaca"), Address()).settings.template == "alpaca"
+    assert Pupil.of(ScoreSettings(student=f"student@{served[2:]}"), Address()).tokenizer == str(tmp_path / "student")
+
+
+def test_a_student_that_is_no_server_takes_a_gpu_unless_it_is_told_not_to() -> None:
+    def wants(student: str, device: str | None = None) -> bool:
+        pupil = Pupil.of(ScoreSettings(student=student, device=device), Address())
+        chooses = Recycling(Model("m", Address()), RecycleSettings(versions="chosen"), pupil)
+        assert Scoring(pupil).wants_gpu == chooses.wants_gpu
+        return chooses.wants_gpu
+
+    assert wants("Qwen/Qwen2.5-0.5B")
+    assert wants("hf:gpt2", "cuda")
+    assert not wants("Qwen/Qwen2.5-0.5B", "cpu")
+    assert not wants("m@http://127.0.0.1:1/v1")
+    assert not Recycling(Model("m", Address()), RecycleSettings()).wants_gpu
+
+
+class Machines:
+    """A cluster of three nodes, as Ray tells of it."""
+
+    def __init__(self, gpus: float) -> None:
+        self.gpus = gpus
+
+    def nodes(self) -> list[dict[str, bool]]:
+        return [{"Alive": True}] * 3
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"GPU": self.gpus} if self.gpus else {}
+
+
+def test_there_is_a_worker_for_each_node_or_for_each_gpu_where_they_take_one() -> None:
+    assert size_of(Machines(8), Cluster()) == 3
+    assert size_of(Machines(8), Cluster(), wants_gpu=True) == 8
+    assert size_of(Machines(2), Cluster(), wants_gpu=True) == 2
+    assert size_of(Machines(2), Cluster(gpus=0.5), wants_gpu=True) == 4
+    assert size_of(Machines(0), Cluster(), wants_gpu=True) == 3
+    assert size_of(Machines(2), Cluster(workers=5)) == 5
+    with pytest.raises(SettingsError, match=r"take 3 GPUs .* has 2"):
+        size_of(Machines(2), Cluster(workers=3), wants_gpu=True)
+    assert gpus_of(Machines(2), Cluster(), wants_gpu=True) == 1.0
+    assert gpus_of(Machines(0), Cluster(), wants_gpu=True) == gpus_of(Machines(2), Cluster(), wants_gpu=False) == 0.0
+
+
+SERVED = ScoreSettings(student="m@http://127.0.0.1:1/v1", key_env="STUDENTS")
+
+
+def test_every_key_that_is_needed_is_sent_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDENTS", "sesame")
+    monkeypatch.setenv("ORACLES", "open")
+    recipe = Recipe(data="data.jsonl", oracle="m@http://127.0.0.1:1/v1", key_env="ORACLES")
+    served, local = (Pupil.of(settings, Address()) for settings in (SERVED, ScoreSettings(key_env="STUDENTS")))
+    with RunDir(tmp_path / "run") as run:
+        abroad = Abroad(Cluster(), run, recipe)
+        oracle = ScriptedOracle([])
+        assert abroad.charge(None, None, served).secrets == {"STUDENTS": "sesame"}
+        assert abroad.charge(oracle, None, served).secrets == {"STUDENTS": "sesame", "ORACLES": "open"}
+        assert abroad.charge(oracle, None, local).secrets == {"ORACLES": "open"}
+
+
+def test_a_worker_that_scores_has_the_key_of_a_served_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDENTS", "of another")
+    seen: list[str] = []
+
+    def refuse(*_: object) -> None:
+        seen.append(os.environ["STUDENTS"])
+        raise SettingsError("no tokenizer")
+
+    class Remote:
+        """The keeper as Ray gives it: what is called remotely comes back when it is got."""
+
+        def __init__(self, answer: Any) -> None:
+            self.remote = lambda *_: answer
+
+    monkeypatch.setattr("reflectune.cluster.pupil.open_student", refuse)
+    monkeypatch.setattr(
+        "reflectune.cluster.student.load_optional", lambda *_: SimpleNamespace(get=lambda answer: answer)
+    )
+    scoring = Scoring(Pupil.of(SERVED, Address()))
+    told = made_of(scoring, {"STUDENTS": "first"})
+    assert isinstance(told, Trouble)
+    keeper = SimpleNamespace(equipment=Remote(({"STUDENTS": "second"}, None)))
+    with pytest.raises(SettingsError, match="no tokenizer"):
+        ScoreWorker(keeper, scoring)._open()
+    assert seen == ["first", "second"]
 
 
 WRITING = Writing(Model("hf:some/model", Address(), any_kind=True), GenerateSettings(max_tokens=8, seed=3))

@@ -21,7 +21,9 @@ from reflectune.cluster.flow import Flow, Watch, await_lock, first_of
 from reflectune.cluster.keeper import Charge
 from reflectune.cluster.llm import Writing, generated, has_vllm
 from reflectune.cluster.parts import parts_of, write_parts
-from reflectune.cluster.session import on, size_of
+from reflectune.cluster.places import whole_prompts
+from reflectune.cluster.pupil import Pupil
+from reflectune.cluster.session import gpus_of, on, size_of
 from reflectune.cluster.student import Made, Scoring
 from reflectune.cluster.told import Progress
 from reflectune.cluster.work import Generating, Model, Recycling, Work
@@ -117,9 +119,19 @@ class Abroad:
     recipe: Recipe
     quiet: bool = False
 
-    def charge(self, oracle: Oracle | None, budget: Budget | None) -> Charge:
-        """What the keeper is charged with; more where rows of the run are pending."""
+    def charge(self, oracle: Oracle | None, budget: Budget | None, student: Pupil | None = None) -> Charge:
+        """What the keeper is charged with; more where rows of the run are pending.
+
+        Args:
+            oracle: Who is asked, where this process can tell.
+            budget: What may be spent.
+            student: The student that scores or chooses, where there is one.
+        """
         recipe = self.recipe
+        address = address_of(recipe)
+        secrets = key_of(address) if oracle else {}
+        if student is not None and not student.inside:
+            secrets |= key_of(replace(address, key_env=student.settings.key_env))
         return Charge(
             run=self.run.path.resolve(),
             driver=os.getpid(),
@@ -129,16 +141,17 @@ class Abroad:
             budget=budget,
             oracle=oracle.name if oracle else "",
             knowledge=KNOWLEDGE + oracle.name if oracle else "",
-            secrets=key_of(address_of(recipe)),
+            secrets=secrets,
         )
 
     def flow(self, charge: Charge, work: Work | Writing, watch: Watch, rows: Sequence[Any] | None = None) -> Progress:
         """Let the rows flow, and show how it goes."""
         with on(self.cluster) as ray:
-            workers = size_of(ray, self.cluster)
+            workers = size_of(ray, self.cluster, wants_gpu=work.wants_gpu)
+            each = " with a GPU each" if gpus_of(ray, self.cluster, wants_gpu=work.wants_gpu) else ""
             if slots := work.model.slots:
                 charge = replace(charge, ceiling=min(charge.ceiling, workers * slots))
-            say(f"Ray: {counted(workers, 'worker')}, {counted(len(ray.nodes()), 'node')}", quiet=self.quiet)
+            say(f"Ray: {counted(workers, 'worker')}{each}, {counted(len(ray.nodes()), 'node')}", quiet=self.quiet)
             with self.run.lent(), drained_on_signals("the requests in flight are finished") as stopping:
                 progress = Flow(ray, self.cluster, charge, work, replace(watch, stopping=stopping)).run(rows)
             if progress.started > workers:
@@ -210,16 +223,18 @@ def recycle_abroad(abroad: Abroad, asking: Asking, charged: Charged) -> None:
     counts = abroad.run.counts(STAGE)
     left = rows.count(counts)
     before = counts.rows - counts.pending if rows.which == "new" else 0
+    address = address_of(recipe)
+    chooser = Pupil.of(recipe.chooser, address) if asking.chooser is not None and recipe.chooser is not None else None
     charge = replace(
-        abroad.charge(engine.oracle, asking.budget),
+        abroad.charge(engine.oracle, asking.budget, chooser),
         stage=STAGE,
         maker=charged.maker,
         beside=charged.beside,
         sample=rows.sample,
         which=rows.which,
     )
-    model = Model(recipe.oracle, address_of(recipe), slots=engine.oracle.concurrency)
-    work = Recycling(model, asking.settings, recipe.chooser)
+    model = Model.of(recipe.oracle, address, slots=engine.oracle.concurrency)
+    work = Recycling(model, whole_prompts(asking.settings), chooser)
     with Meter(before + left, before, quiet=abroad.quiet) as meter:
         gauge = Gauge(meter, before, before + left, charged.begun)
         try:
@@ -279,7 +294,8 @@ def inquire_abroad(outing: Outing, meter: Meter, *, quiet: bool) -> Inquiry:
         oracle = None if is_folder(recipe.oracle) else open_model(recipe.oracle, address_of(recipe), recalled(folder))
         budget = budget_of(folder, recipe, oracle.name) if oracle else None
         spent = budget.spent if budget else 0.0
-        model = Model(recipe.oracle, address_of(recipe), any_kind=True, slots=oracle.concurrency if oracle else None)
+        slots = oracle.concurrency if oracle else None
+        model = Model.of(recipe.oracle, address_of(recipe), any_kind=True, slots=slots)
         if oracle is not None:
             asyncio.run(oracle.aclose())
         abroad = Abroad(outing.cluster, folder, recipe, quiet)
@@ -328,15 +344,16 @@ def score_abroad(
         RunError: The run cannot be used, or the pipeline broke.
         SettingsError: A template does not fit the student.
     """
-    scoring = Scoring(settings, address_of(abroad.recipe))
+    student = Pupil.of(settings, address_of(abroad.recipe))
+    scoring, bare = Scoring(student), abroad.charge(None, None, student)
     with on(abroad.cluster) as ray:
-        made = first_of(ray, abroad.cluster, scoring)
+        made = first_of(ray, abroad.cluster, scoring, bare.secrets)
         maker = begin(made)
         counts = abroad.run.counts(SCORE)
         before = counts.rows - counts.pending
         if not counts.pending:
             return made, False
-        charge = replace(abroad.charge(None, None), stage=SCORE, maker=maker)
+        charge = replace(bare, stage=SCORE, maker=maker)
         with (
             Meter(counts.rows, before, quiet=quiet) as meter,
             abroad.run.lent(),

@@ -16,6 +16,7 @@ from reflectune.cli.judge_estimate import show_judge_estimate
 from reflectune.cli.screen import Meter, err, say
 from reflectune.cli.verdicts import NOTE, Finding, conclude
 from reflectune.cluster import Cluster
+from reflectune.cluster.places import whole_prompts
 from reflectune.cluster.work import Judging
 from reflectune.errors import InputError, SettingsError
 from reflectune.evaluate.judge import PROMPTS, Lost, Matched, Verdict, judge, matched, model_names, read_answers
@@ -221,7 +222,7 @@ def _ask(asked: Asked, name: str, found: Matched, folder: Path) -> tuple[Judged,
         if asked.cluster is not None:
             folder.mkdir(parents=True, exist_ok=True)
             asked.settings.save(folder / NOTE)
-            work = partial(Judging, settings=asked.settings)
+            work = partial(Judging, settings=whole_prompts(asked.settings))
             outing = Outing(asked.cluster, folder, recipe, work, found.pairs, progress.take)
             inquiry = inquire_abroad(outing, meter, quiet=asked.quiet)
         else:

@@ -1,6 +1,8 @@
 """The stages on many machines: rows flow through a Ray Data pipeline, and one actor remembers what became of them.
 
 session.py    a cluster to work on: joined, or started on this machine
+pupil.py      a student, to be opened elsewhere
+places.py     names of files as other processes find them
 work.py       what a worker does with rows: recycle, generate, judge
 worker.py     a worker: an ordinary engine with an ordinary oracle
 student.py    another kind of worker: a student that scores

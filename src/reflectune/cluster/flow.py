@@ -22,10 +22,10 @@ from typing import Any
 
 from reflectune.cluster.keeper import Charge, Keeper
 from reflectune.cluster.llm import Writing, written
-from reflectune.cluster.session import Cluster, size_of
+from reflectune.cluster.session import Cluster, gpus_of, size_of
 from reflectune.cluster.student import Made, ScoreWorker, Scoring, made_of
 from reflectune.cluster.told import Page, Progress, Trouble
-from reflectune.cluster.work import Model, Work, ends_as
+from reflectune.cluster.work import Work, ends_as
 from reflectune.cluster.worker import Worker
 from reflectune.errors import RunError
 from reflectune.exports.kit import counted
@@ -87,7 +87,7 @@ class Flow:
             OracleError: The oracle cannot be used at all; what was done before is kept.
             RunError: The run cannot be used, the pipeline broke, or rows went through it without an outcome.
         """
-        workers = size_of(self.ray, self.cluster)
+        workers = size_of(self.ray, self.cluster, wants_gpu=self.work.wants_gpu)
         came: set[str] = set()
         watch = self.watch if rows is None else replace(self.watch, take=partial(_noted, came, self.watch.take))
         with _keeper(self.ray, self.charge) as keeper:
@@ -119,7 +119,7 @@ class Flow:
                 size=workers, max_concurrent_calls_per_actor=at_once, max_tasks_in_flight_per_actor=at_once + 1
             ),
             fn_constructor_kwargs=given,
-            **_takes(self.ray, self.cluster, self.work.model, workers),
+            **_takes(self.ray, self.cluster, self.work),
         )
 
 
@@ -143,14 +143,21 @@ def check_end(progress: Progress, left: int) -> None:
         )
 
 
-def first_of(ray: Any, cluster: Cluster, scoring: Scoring) -> Made:
+def first_of(ray: Any, cluster: Cluster, scoring: Scoring, secrets: dict[str, str]) -> Made:
     """What makes scores on this cluster: the student is loaded once where a worker may be.
+
+    Args:
+        ray: The module, connected.
+        cluster: What a worker takes.
+        scoring: How rows are scored.
+        secrets: Variables that the student needs.
 
     Raises:
         ReflectuneError: The student cannot be loaded or used.
     """
-    task = ray.remote(made_of).options(**_takes(ray, cluster, scoring.model, size_of(ray, cluster)))
-    made: Made | Trouble = ray.get(task.remote(scoring))
+    size_of(ray, cluster, wants_gpu=scoring.wants_gpu)  # too few GPUs are told before a student is loaded
+    task = ray.remote(made_of).options(**_takes(ray, cluster, scoring))
+    made: Made | Trouble = ray.get(task.remote(scoring, secrets))
     if isinstance(made, Trouble):
         raise made.error()
     return made
@@ -163,14 +170,12 @@ def await_lock(run: Path) -> None:
         time.sleep(0.1)
 
 
-def _takes(ray: Any, cluster: Cluster, model: Model, workers: int) -> dict[str, float]:
+def _takes(ray: Any, cluster: Cluster, work: Work | Scoring) -> dict[str, float]:
     """What a worker takes of its node."""
-    gpus, cpus = cluster.gpus, cluster.cpus
-    if gpus is None:
-        gpus = 1.0 if model.wants_gpu and ray.cluster_resources().get("GPU", 0) >= workers else 0.0
+    cpus = cluster.cpus
     if cpus is None:
-        cpus = _CPUS_IN_THE_WORKER if model.slots or model.wants_gpu else _CPUS_FOR_AN_ENDPOINT
-    return {"num_cpus": cpus, "num_gpus": gpus}
+        cpus = _CPUS_IN_THE_WORKER if work.inside else _CPUS_FOR_AN_ENDPOINT
+    return {"num_cpus": cpus, "num_gpus": gpus_of(ray, cluster, wants_gpu=work.wants_gpu)}
 
 
 @contextmanager

@@ -43,6 +43,11 @@ class Writing:
     told: bool = True
 
     @property
+    def wants_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.model.wants_gpu
+
+    @property
     def source(self) -> str:
         """The model's folder or id, as vLLM wants it."""
         return self.model.name.removeprefix("hf:")

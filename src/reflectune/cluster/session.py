@@ -13,7 +13,7 @@ from typing import Any
 from reflectune.errors import SettingsError
 from reflectune.optional import load_optional
 
-__all__ = ["Cluster", "on"]
+__all__ = ["Cluster", "gpus_of", "on", "size_of"]
 
 _PATIENCE = 10.0
 _QUIET = {
@@ -31,10 +31,10 @@ class Cluster:
 
     Attributes:
         address: The cluster's head, as `auto` or `10.0.0.1:6379`; `None` starts one on this machine.
-        workers: How many workers there are; by default one for each node.
+        workers: How many workers there are; by default one for each node, or for each GPU where they take one.
         cpus: Processors that each of them takes; by default one for a model in the worker, and hardly any for an
             endpoint, so that there is always room for a worker that takes a lost one's place.
-        gpus: GPUs that each of them takes; by default one for a model that runs in the worker, where there are any.
+        gpus: GPUs that each of them takes; by default one for a transformers model in the worker, where there are any.
     """
 
     address: str | None = None
@@ -111,9 +111,40 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
-def size_of(ray: Any, cluster: Cluster) -> int:
-    """How many workers there are to be."""
-    return cluster.workers or max(1, sum(node["Alive"] for node in ray.nodes()))
+def size_of(ray: Any, cluster: Cluster, *, wants_gpu: bool = False) -> int:
+    """How many workers there are to be.
+
+    Args:
+        ray: The module, connected.
+        cluster: How many were asked for.
+        wants_gpu: Whether what they do takes a GPU where there is one.
+
+    Raises:
+        SettingsError: There are too few GPUs for so many.
+    """
+    share = gpus_of(ray, cluster, wants_gpu=wants_gpu)
+    if not share:
+        return cluster.workers or max(1, sum(node["Alive"] for node in ray.nodes()))
+    gpus = _gpus_in(ray)
+    workers = cluster.workers or max(1, int(gpus / share))
+    if workers * share > gpus:
+        raise SettingsError(
+            f"The workers take {workers * share:g} GPUs ({workers} of them, {share:g} each), and the cluster has"
+            f" {gpus:g}.",
+            mend="Lower --workers, or leave it out: then there is one for each GPU.",
+        )
+    return workers
+
+
+def gpus_of(ray: Any, cluster: Cluster, *, wants_gpu: bool) -> float:
+    """How many GPUs a worker takes: none where the cluster has none."""
+    if cluster.gpus is not None:
+        return cluster.gpus
+    return 1.0 if wants_gpu and _gpus_in(ray) else 0.0
+
+
+def _gpus_in(ray: Any) -> float:
+    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 def _hush(ray: Any) -> None:

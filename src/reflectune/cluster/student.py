@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reflectune.cluster.pupil import Pupil
 from reflectune.cluster.told import Page, Trouble
-from reflectune.cluster.work import Model
-from reflectune.cluster.worker import landed
+from reflectune.cluster.worker import equip, landed
 from reflectune.errors import ReflectuneError, RunError
 from reflectune.optional import load_optional
-from reflectune.oracles.naming import Address
-from reflectune.recipe import ScoreSettings
 from reflectune.records import Scored
 from reflectune.scoring import Scorer, Versions
-from reflectune.student import open_student
 
 __all__ = ["Made", "ScoreWorker", "Scoring", "entry", "made_of"]
 
@@ -28,20 +26,22 @@ class Scoring:
     """Rows are scored; see `scoring.Scorer`.
 
     Attributes:
-        settings: The student, its template and the like.
-        address: Where the endpoint of a served student is.
+        student: The student, with its template and the like.
         fingerprint: What scores depend on besides the row, as the first worker found it.
     """
 
-    settings: ScoreSettings
-    address: Address
+    student: Pupil
     fingerprint: str = ""
 
     @property
-    def model(self) -> Model:
-        """The student, as far as a place for it is concerned."""
-        name = self.settings.student
-        return Model(name, self.address, any_kind=True, slots=None if "@" in name else 1)
+    def inside(self) -> bool:
+        """Whether the student computes in the worker."""
+        return self.student.inside
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.student.wants_gpu
 
     @property
     def told(self) -> bool:
@@ -49,12 +49,18 @@ class Scoring:
         return False
 
 
-def made_of(scoring: Scoring) -> Made | Trouble:
-    """Load the student where workers will, and say what its scores depend on, or why it cannot be used."""
+def made_of(scoring: Scoring, secrets: Mapping[str, str]) -> Made | Trouble:
+    """Load the student where workers will, and say what its scores depend on, or why it cannot be used.
+
+    Args:
+        scoring: How rows are scored.
+        secrets: Variables that the student needs, such as the key of a served one.
+    """
+    equip(secrets)
     try:
-        student = open_student(scoring.settings, scoring.address)
+        student = scoring.student.open()
         try:
-            scorer = Scorer(student, scoring.settings)
+            scorer = Scorer(student, scoring.student.settings)
             return scorer.fingerprint, scorer.maker
         finally:
             student.close()
@@ -99,7 +105,9 @@ class ScoreWorker:
         return landed(done, told=False)
 
     def _open(self) -> Scorer:
-        scorer = Scorer(open_student(self._work.settings, self._work.address), self._work.settings)
+        secrets, _ = self._get(self._keeper.equipment.remote(""))
+        equip(secrets)
+        scorer = Scorer(self._work.student.open(), self._work.student.settings)
         if scorer.fingerprint != self._work.fingerprint:
             raise RunError(
                 "The student of one worker would give other scores than that of another.",

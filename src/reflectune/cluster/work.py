@@ -8,16 +8,17 @@ from functools import partial
 from typing import Any, Protocol
 
 from reflectune.chooser import StudentChooser
+from reflectune.cluster.places import whole
+from reflectune.cluster.pupil import Pupil
 from reflectune.evaluate.judge import judge
 from reflectune.generation import generate, open_model
 from reflectune.generation.naming import is_folder
 from reflectune.oracles import Oracle
 from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import Address, open_oracle
-from reflectune.recipe import GenerateSettings, JudgeSettings, RecycleSettings, ScoreSettings
+from reflectune.recipe import GenerateSettings, JudgeSettings, RecycleSettings
 from reflectune.records import Failure, Record, Recycled
 from reflectune.recycling import recycle
-from reflectune.student import open_student
 
 __all__ = ["Generating", "Judging", "Method", "Model", "Recycling", "Work", "ends_as"]
 
@@ -49,9 +50,20 @@ class Model:
         """
         return (open_model if self.any_kind else open_oracle)(self.name, self.address, recall)
 
+    @classmethod
+    def of(cls, name: str, address: Address, *, any_kind: bool = False, slots: int | None = None) -> Model:
+        """The model of a name, whose path starts from this process's working folder."""
+        in_the_worker = name.startswith("local:") or (any_kind and is_folder(name))
+        return cls(whole(name) if in_the_worker else name, address, any_kind, slots)
+
+    @property
+    def inside(self) -> bool:
+        """Whether it computes in the process that opens it."""
+        return bool(self.slots) or self.wants_gpu
+
     @property
     def wants_gpu(self) -> bool:
-        """Whether it is a transformers model."""
+        """Whether it is a transformers model, which takes a GPU where there is one."""
         return self.any_kind and is_folder(self.name)
 
 
@@ -61,6 +73,8 @@ class Work(Protocol):
     Attributes:
         model: Who is asked.
         told: Whether the driver wants to see what became of each row: it is not in the run's database.
+        inside: Whether a model computes in the worker itself.
+        wants_gpu: Whether that takes a GPU where there is one.
     """
 
     @property
@@ -68,6 +82,12 @@ class Work(Protocol):
 
     @property
     def told(self) -> bool: ...  # noqa: D102 - see above
+
+    @property
+    def inside(self) -> bool: ...  # noqa: D102 - see above
+
+    @property
+    def wants_gpu(self) -> bool: ...  # noqa: D102 - see above
 
     def method(self) -> Method:
         """The stage, with whatever it needs opened in this process."""
@@ -87,14 +107,22 @@ class Recycling:
 
     model: Model
     settings: RecycleSettings
-    chooser: ScoreSettings | None = None
+    chooser: Pupil | None = None
     told: bool = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether the oracle or the student that chooses computes in the worker."""
+        return self.model.inside or (self.chooser is not None and self.chooser.inside)
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the student that chooses takes a GPU."""
+        return self.chooser is not None and self.chooser.wants_gpu
 
     def method(self) -> Method:
         """Recycle, with a student of this process where one chooses."""
-        chooser = None
-        if self.settings.versions == "chosen" and self.chooser is not None:
-            chooser = StudentChooser(open_student(self.chooser, self.model.address), self.chooser)
+        chooser = None if self.chooser is None else StudentChooser(self.chooser.open(), self.chooser.settings)
         return partial(_recycled, self.settings, chooser)
 
 
@@ -111,6 +139,16 @@ class Generating:
     model: Model
     settings: GenerateSettings
     told: bool = True
+
+    @property
+    def inside(self) -> bool:
+        """Whether the model computes in the worker."""
+        return self.model.inside
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.model.wants_gpu
 
     def method(self) -> Method:
         """Answer prompts."""
@@ -130,6 +168,16 @@ class Judging:
     model: Model
     settings: JudgeSettings
     told: bool = True
+
+    @property
+    def inside(self) -> bool:
+        """Whether the judge computes in the worker."""
+        return self.model.inside
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.model.wants_gpu
 
     def method(self) -> Method:
         """Judge pairs."""

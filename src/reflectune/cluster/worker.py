@@ -6,7 +6,7 @@ import asyncio
 import os
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import knowledge_of
 from reflectune.records import Record, Request
 
-__all__ = ["Worker", "landed"]
+__all__ = ["Worker", "equip", "landed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,7 @@ class Worker:
 
     async def _open(self) -> _Desk:
         secrets, known = await self._keeper.equipment.remote(self._name)
-        for name, value in secrets.items():
-            os.environ.setdefault(name, value)
+        equip(secrets)
         oracle = DistantOracle(self._work.model.open(lambda _: known))
         share = min(self._share, oracle.concurrency or self._share)
         pace = oracle.pace = DistantPace(share, self._take, self._line)
@@ -127,6 +126,11 @@ class Worker:
     async def _carry(self, calls: Sequence[Call]) -> Sequence[Any]:
         outcomes: Sequence[Any] = await self._keeper.carry.remote(self._name, calls)
         return outcomes
+
+
+def equip(secrets: Mapping[str, str]) -> None:
+    """Set the variables that the driver's models need: its own keys, whatever else this node has."""
+    os.environ.update(secrets)
 
 
 def landed(records: Sequence[Record], *, told: bool) -> Any:

@@ -23,7 +23,7 @@ from reflectune.student.runtime import torch_and_transformers
 from reflectune.student.tokens import Target, Unscorable
 from reflectune.student.weights import find_student
 
-__all__ = ["LocalStudent", "Student", "Target", "Unscorable", "open_student"]
+__all__ = ["LocalStudent", "Student", "Target", "Unscorable", "is_served", "open_student"]
 
 
 class Student(Protocol):
@@ -69,7 +69,7 @@ def open_student(settings: ScoreSettings | str, address: Address | None = None) 
     if isinstance(settings, str):
         settings = ScoreSettings(student=settings)
     name = settings.student
-    if "@" in name and not Path(name).expanduser().exists():
+    if is_served(name):
         from reflectune.student.server import ServerStudent
 
         api = settings_of(name, replace(address or Address(), key_env=settings.key_env))
@@ -79,6 +79,11 @@ def open_student(settings: ScoreSettings | str, address: Address | None = None) 
             "--tokenizer is for a student that is a server: this one brings its own.", mend="Leave it out."
         )
     return LocalStudent(find_student(name), settings)
+
+
+def is_served(name: str) -> bool:
+    """Whether a name stands for a student that is a server, as `MODEL@URL`."""
+    return "@" in name and not Path(name).expanduser().exists()
 
 
 def open_tokenizer(name: str) -> Any:
