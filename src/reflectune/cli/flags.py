@@ -26,5 +26,6 @@ RayAddress = Annotated[
     str | None, typer.Option("--address", help="A Ray cluster's head, as auto or HOST:6379; else one is started here.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="With --engine ray: how many workers; by default one for each node.", min=1)
+    int | None,
+    typer.Option(help="With --engine ray: how many workers; by default one a node, or a GPU where they use one.", min=1),
 ]

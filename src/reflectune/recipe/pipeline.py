@@ -98,7 +98,7 @@ class PipelineRecipe(Settings):
         coherence: Whether the statistics tell the coherence of instruction and response, which takes an embedder.
         engine: Where rows are recycled, scored, answered and judged: here, or on a Ray cluster.
         address: The cluster's address; by default one is started on this machine.
-        workers: How many workers there are; by default as many as the cluster has room for.
+        workers: How many workers there are; by default one a node, or one a GPU where their models use GPUs.
     """
 
     name: str | None = Field(default=None, pattern=r"^\w[\w.-]{0,99}$")
