@@ -27,5 +27,5 @@ RayAddress = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="With --engine ray: how many workers; by default one a node, or a GPU where they use one.", min=1),
+    typer.Option(help="With --engine ray: how many workers; by default one a node, or one for each GPU.", min=1),
 ]
