@@ -47,7 +47,7 @@ from reflectune.oracles.pacing import Pace
 from reflectune.oracles.prices import Price
 from reflectune.recipe import GenerateSettings, Recipe, RecycleSettings, ScoreSettings
 from reflectune.records import Example, Failure, Message, Reply, Request, Sampling
-from reflectune.recycling import STAGE
+from reflectune.recycling import STAGE, fingerprint
 from reflectune.runs import Maker, RunDir
 from reflectune.testing import MemoryStore, ScriptedOracle
 
@@ -476,6 +476,23 @@ def test_there_is_a_worker_for_each_node_or_for_each_gpu_where_they_take_one() -
         size_of(Machines(2), Cluster(workers=3), wants_gpu=True)
     assert gpus_of(Machines(2), Cluster(), wants_gpu=True) == 1.0
     assert gpus_of(Machines(0), Cluster(), wants_gpu=True) == gpus_of(Machines(2), Cluster(), wants_gpu=False) == 0.0
+
+
+def test_a_student_computes_elsewhere_with_the_numbers_that_it_had_here() -> None:
+    assert Pupil.of(ScoreSettings(), Address(), "float32").settings.dtype == "float32"
+    assert Pupil.of(ScoreSettings(dtype="float16"), Address(), "float32").settings.dtype == "float16"
+
+
+async def test_a_worker_that_would_make_other_rows_says_so() -> None:
+    engine = Engine(ScriptedOracle([]), MemoryStore())
+    settings = RecycleSettings()
+    for mark in (fingerprint(engine.oracle, settings), "another:"):
+        method = Recycling(Model("m", Address()), settings, fingerprint=mark).method()
+        if mark == "another:":
+            with pytest.raises(RunError, match="would make other rows"):
+                method([], engine)
+        else:
+            assert [row async for row in method([], engine)] == []
 
 
 SERVED = ScoreSettings(student="m@http://127.0.0.1:1/v1", key_env="STUDENTS")

@@ -46,6 +46,11 @@ class StudentChooser:
         """What its choices depend on."""
         return self._scorer.fingerprint
 
+    @property
+    def dtype(self) -> str:
+        """The numbers that its student computes with; empty where that is not known."""
+        return str(self._scorer.maker["dtype"])
+
     async def takes_new(self, example: Example, old: Version, new: Version) -> Choice:
         """Whether the student learns more from the new instruction, or why that cannot be said."""
         choice: asyncio.Future[Choice] = asyncio.get_running_loop().create_future()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reflectune.chooser import StudentChooser
 from reflectune.cli.asking import Asking
 from reflectune.cli.inquiry import KNOWLEDGE, STATE, Inquiry, Stopped, asked_in, recalled
 from reflectune.cli.job import Job, address_of, settled
@@ -224,7 +225,9 @@ def recycle_abroad(abroad: Abroad, asking: Asking, charged: Charged) -> None:
     left = rows.count(counts)
     before = counts.rows - counts.pending if rows.which == "new" else 0
     address = address_of(recipe)
-    chooser = Pupil.of(recipe.chooser, address) if asking.chooser is not None and recipe.chooser is not None else None
+    chooser = None
+    if isinstance(asking.chooser, StudentChooser) and recipe.chooser is not None:
+        chooser = Pupil.of(recipe.chooser, address, asking.chooser.dtype)
     charge = replace(
         abroad.charge(engine.oracle, asking.budget, chooser),
         stage=STAGE,
@@ -234,7 +237,7 @@ def recycle_abroad(abroad: Abroad, asking: Asking, charged: Charged) -> None:
         which=rows.which,
     )
     model = Model.of(recipe.oracle, address, slots=engine.oracle.concurrency)
-    work = Recycling(model, whole_prompts(asking.settings), chooser)
+    work = Recycling(model, whole_prompts(asking.settings), chooser, charged.maker.fingerprint)
     with Meter(before + left, before, quiet=abroad.quiet) as meter:
         gauge = Gauge(meter, before, before + left, charged.begun)
         try:

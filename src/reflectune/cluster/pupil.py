@@ -30,14 +30,21 @@ class Pupil:
     tokenizer: str | None = None
 
     @classmethod
-    def of(cls, settings: ScoreSettings, address: Address) -> Pupil:
-        """The student of some settings, whose paths start from this process's working folder."""
+    def of(cls, settings: ScoreSettings, address: Address, dtype: str = "") -> Pupil:
+        """The student of some settings, whose paths start from this process's working folder.
+
+        Args:
+            settings: Which student, and how it scores.
+            address: Where a served one is.
+            dtype: The numbers that it computes with where it was opened first, so that it does so elsewhere.
+        """
         student, template, tokenizer = settings.student, settings.template, settings.tokenizer
         if tokenizer is None and is_served(student) and Path(model := student.partition("@")[0]).is_dir():
             tokenizer = model
         update = {
             "student": whole(student),
             "template": template if template in TEMPLATES else template and whole(template),
+            "dtype": settings.dtype or dtype or None,
         }
         settings = whole_prompts(settings.model_copy(update=update))
         return cls(settings, address, tokenizer and whole(tokenizer))

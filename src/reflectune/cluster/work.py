@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from reflectune.chooser import StudentChooser
 from reflectune.cluster.places import whole
 from reflectune.cluster.pupil import Pupil
+from reflectune.errors import RunError
 from reflectune.evaluate.judge import judge
 from reflectune.generation import generate, open_model
 from reflectune.generation.naming import is_folder
@@ -18,7 +19,7 @@ from reflectune.oracles.engine import Engine
 from reflectune.oracles.naming import Address, open_oracle
 from reflectune.recipe import GenerateSettings, JudgeSettings, RecycleSettings
 from reflectune.records import Failure, Record, Recycled
-from reflectune.recycling import recycle
+from reflectune.recycling import fingerprint, recycle
 
 __all__ = ["Generating", "Judging", "Method", "Model", "Recycling", "Work", "ends_as"]
 
@@ -102,12 +103,14 @@ class Recycling:
         model: The oracle.
         settings: What to ask for.
         chooser: The student that chooses between versions, where there is one.
+        fingerprint: What rows depend on besides themselves, as the driver found it.
         told: Nothing: what became of the rows is in the run's database.
     """
 
     model: Model
     settings: RecycleSettings
     chooser: Pupil | None = None
+    fingerprint: str = ""
     told: bool = False
 
     @property
@@ -123,7 +126,7 @@ class Recycling:
     def method(self) -> Method:
         """Recycle, with a student of this process where one chooses."""
         chooser = None if self.chooser is None else StudentChooser(self.chooser.open(), self.chooser.settings)
-        return partial(_recycled, self.settings, chooser)
+        return partial(_recycled, self, chooser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +188,14 @@ class Judging:
 
 
 def _recycled(
-    settings: RecycleSettings, chooser: StudentChooser | None, rows: Sequence[Any], engine: Engine
+    work: Recycling, chooser: StudentChooser | None, rows: Sequence[Any], engine: Engine
 ) -> AsyncGenerator[Record]:
-    return recycle(rows, engine, settings, chooser)
+    if fingerprint(engine.oracle, work.settings, chooser) != work.fingerprint:
+        raise RunError(
+            "A worker would make other rows than this command: its model, prompts or student are not the same.",
+            mend="Install the same version of reflectune on every node, and let all of them see the same files.",
+        )
+    return recycle(rows, engine, work.settings, chooser)
 
 
 def _generated(settings: GenerateSettings, rows: Sequence[Any], engine: Engine) -> AsyncGenerator[Record]:
