@@ -177,8 +177,8 @@ CONCLUSIONS = [
     (figures(BETTER, None), "whether by more than the length of its answers cannot be said"),
     (figures(WORSE, WORSE), "worse: the interval lies below 50%"),
     (figures(WORSE, OPEN), "worse, but at equal length no disadvantage is shown"),
-    (figures(OPEN, OPEN), "no difference shown: the interval includes 50%."),
-    (figures(OPEN, BETTER), "no difference shown: the interval includes 50%, though at equal length it lies above."),
+    (figures(OPEN, OPEN), "no difference shown: 50% cannot be ruled out."),
+    (figures(OPEN, BETTER), "no difference shown: 50% cannot be ruled out, though at equal length it lies above."),
     (figures(OPEN, WORSE), "though at equal length it lies below."),
     (figures(BETTER, BETTER, items=6), "too few prompts to say anything: there are 6, and it takes 10."),
 ]
