@@ -35,8 +35,7 @@ RECIPE = ROOT / "examples" / "laptop.yaml"
 ROWS = "instruct/alpaca_random_first3000.json"
 KINDS = ("recycle", "gates", "score", "select", "stats", "report", "arms", "train", "generate", "judge", "verdict")
 WAIT = {"score": 12.0, "train": 15.0, "generate": 8.0, "judge": 8.0}
-"""Seconds that a stage works before it is killed; recycling once it has made a tenth of the rows."""
-FEW = 6
+"""Seconds that a stage works before it is killed; recycling as soon as it has read the rows and makes them."""
 BOUND = 45 * 60
 TIMES = re.compile(r"<time[^>]*>.*?</time>", re.DOTALL)
 _KEPT = {"replies", "texts", "sqlite_sequence"}
@@ -72,20 +71,21 @@ def break_off(folder: Path, kind: str) -> None:
                 raise SystemExit(f"it ended with {process.returncode} before it came to {kind}")
             time.sleep(0.05)
         if kind == "recycle":
-            while made(folder) < FEW:
-                time.sleep(0.01)
-        time.sleep(WAIT.get(kind, 0.5))
+            while not rows_read(folder):
+                time.sleep(0.005)
+        else:
+            time.sleep(WAIT.get(kind, 0.5))
         print(f"killed in {kind}", flush=True)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def made(folder: Path) -> int:
-    """How many rows have been recycled."""
+def rows_read(folder: Path) -> int:
+    """How many rows recycling has read: the replies to them are there, so that they are made in a moment."""
     try:
         with closing(sqlite3.connect(f"file:{folder / 'data' / 'state.sqlite'}?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT count(*) FROM results").fetchone()[0])
+            return int(database.execute("SELECT count(*) FROM rows").fetchone()[0])
     except sqlite3.Error:
         return 0
 
