@@ -62,7 +62,7 @@ screenshots: $(VENV)/ready
 # ── proof: one resumable target per claim; a result that is there is not made again (make clean-proof forgets them)
 RESULTS := bench/results
 PROOFS := pipeline embedded cold_start cherry_local structured_local cherry_server \
-	faults kills scale batch rate gates stats selection agreement scoring training reflection training_speed published_outputs alpaca_eval judging evaluation tags serving viewer journey cluster keeper peers
+	faults kills scale batch rate gates stats selection agreement scoring training reflection training_speed published_outputs alpaca_eval judging evaluation tags serving viewer journey cluster keeper row_size peers
 
 .PHONY: $(addprefix proof-,$(PROOFS)) clean-proof
 proof: $(addprefix proof-,$(PROOFS))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reflectune.cli.most import price_for
 from reflectune.cli.train_asked import check_trackers, with_devices
-from reflectune.errors import MissingExtraError, ReflectuneError, SettingsError
+from reflectune.errors import InputError, MissingExtraError, ReflectuneError, SettingsError
 from reflectune.formats import open_source
 from reflectune.generation.naming import is_folder
 from reflectune.generation.prompts import read_prompts
@@ -74,13 +74,22 @@ def check_beforehand(journey: Journey, until: str | None, *, dry_run: bool) -> N
     kinds = {stage.kind for stage in left}
     for what, model in _asked(recipe, left):
         _check_model(what, model, recipe)
-    for module, extra in _modules(recipe, left):
-        if find_spec(module) is None:
-            mend = f"pip install 'reflectune[{extra}]'" if extra else f"pip install {module}"
-            raise MissingExtraError(f"A later stage needs {module}, which is not installed.", mend=mend)
+    _check_modules(list(_modules(recipe, left)))
     if "train" in kinds:
         check_trackers(recipe.train)
         _check_devices(recipe)
+
+
+def _check_modules(needed: list[tuple[str, str]]) -> None:
+    """Name everything that is missing at once, and one command that installs it."""
+    missing = dict(entry for entry in needed if find_spec(entry[0]) is None)
+    if not missing:
+        return
+    extras = sorted({extra for extra in missing.values() if extra})
+    packages = [module for module, extra in missing.items() if not extra]
+    words = [*([f"'reflectune[{','.join(extras)}]'"] if extras else []), *packages]
+    are = "which is not installed" if len(missing) == 1 else "which are not installed"
+    raise MissingExtraError(f"A later stage needs {', '.join(missing)}, {are}.", mend=f"pip install {' '.join(words)}")
 
 
 def up_to(journey: Journey, until: str | None) -> tuple[Stage, ...]:
@@ -105,8 +114,7 @@ def _left(journey: Journey, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 def _check_files(recipe: PipelineRecipe, kinds: set[str]) -> None:
     """Look for every file and folder that the settings of these commands name."""
-    for file in recipe.prompts:
-        read_prompts(file, recipe.prompts_limit)
+    _check_prompts(recipe)
     if Path(recipe.data).suffix and not Path(recipe.data).exists():
         open_source(recipe.data)
     if recipe.prices is not None:
@@ -130,6 +138,19 @@ def _check_files(recipe: PipelineRecipe, kinds: set[str]) -> None:
             open_source(recipe.train.held_out_data)
     if "benchmark" in kinds and recipe.benchmark and recipe.benchmark.data and not recipe.benchmark.data.is_dir():
         raise SettingsError(f"There is no folder {recipe.benchmark.data}.", mend="Mend benchmark.data.")
+
+
+def _check_prompts(recipe: PipelineRecipe) -> None:
+    """Read every test set."""
+    for file in recipe.prompts:
+        try:
+            read_prompts(file, recipe.prompts_limit)
+        except InputError as error:
+            raise InputError(
+                f"prompts: {error.what}",
+                mend='Name files of prompts for the students, one {"instruction": "..."} a line; or none, to train'
+                " and not to compare: --set prompts=[]",
+            ) from error
 
 
 def _check_text(template: str | None) -> None:

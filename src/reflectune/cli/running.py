@@ -15,7 +15,7 @@ from rich.text import Text
 from reflectune.cli.beforehand import check_beforehand
 from reflectune.cli.run_plan import show_plan
 from reflectune.cli.screen import err
-from reflectune.errors import SettingsError
+from reflectune.errors import RunError, SettingsError
 from reflectune.pipeline import Journey, Standing, folder_of, run
 from reflectune.pipeline.plan import RECIPE, Stage
 from reflectune.pipeline.shipped import read_recipe
@@ -59,6 +59,11 @@ class Asked:
             SettingsError: There is no such recipe, or it does not fit.
         """
         path = Path(self.recipe)
+        if (path / "state.sqlite").is_file():
+            raise RunError(
+                f"{path} is the run of a single command, not a journey.",
+                mend="Name a recipe, or a journey's folder: reflectune runs list tells which are journeys.",
+            )
         file = path / RECIPE if path.is_dir() else path
         recipe = read_recipe(str(file), self.assignments)
         folder = self.run or (path if path.is_dir() else folder_of(recipe, file))
@@ -130,8 +135,9 @@ def _check_until(journey: Journey, until: str | None) -> None:
 
 def _explain(journey: Journey, code: int) -> None:
     """Say which stage stopped the journey, why, and how it goes on."""
-    stage = next(stage for stage in journey.stages if _stopped_here(journey, stage))
-    err.print(Text.assemble((f"{stage.name} ended with exit code {code}.", "yellow")))
+    stage = next((stage for stage in journey.stages if _stopped_here(journey, stage)), None)
+    if stage is not None:  # none where somebody stopped the journey just as a stage came to its end
+        err.print(Text.assemble((f"{stage.name} ended with exit code {code}.", "yellow")))
     err.print(_WHY.get(code, "What went wrong stands above. Mend it, and the same command goes on."))
     err.print(f"reflectune run {shlex.quote(str(journey.folder))}")
 
